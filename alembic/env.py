@@ -1,0 +1,58 @@
+"""Joins the three: the settings' engine, the models' metadata, and what revisions are written with."""
+
+import sys
+
+from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+import app.models
+from alembic import context
+from alembic.runtime.plugins import Plugin, _all_plugins
+from alembic.util.exc import CommandError
+from app.db import CONNECT_ARGS, database_url
+from app.migration import drift, runner
+from app.migration.steps import DryRun
+
+if "app.drift" not in _all_plugins:
+    Plugin.setup_plugin_from_module(drift, "app.drift")
+
+OPTIONS = {
+    "target_metadata": app.models.Base.metadata,
+    "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
+    "compare_type": runner.same_type,
+    "autogenerate_plugins": ["alembic.autogenerate.*", "app.drift"],
+    "include_object": runner.include_object,
+}
+
+
+def run_offline() -> None:
+    context.configure(
+        dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS
+    )
+    runner.write_header()
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_online() -> None:
+    url = database_url()
+    runner.refuse_pooler(url)
+    engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
+    event.listen(engine, "connect", runner.set_session_defaults)
+    with runner.only_one(engine, changes=runner.changes_schema()), engine.connect() as connection:
+        context.configure(connection=connection, **OPTIONS)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+try:
+    if context.is_offline_mode():
+        run_offline()
+    else:
+        run_online()
+except DryRun:
+    print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
+except DBAPIError as error:
+    raise CommandError(runner.sentence(error)) from error
+except (ValueError, RuntimeError) as error:
+    raise CommandError(str(error)) from error

@@ -1,0 +1,56 @@
+"""The single-business schema: customers and conversations.
+
+Why: revisions need a first one, and a live database has these tables already. Where they exist they are
+checked and left as they are; a misfit stops the run with a sentence that names every one.
+Locks: none on existing tables. Both statements run in the transaction that Alembic has open.
+
+Revision ID: 000
+Revises:
+Create Date: 2025-10-11 00:00:00+00:00
+"""
+
+import sqlalchemy as sa
+
+from alembic import op
+from app.migration.ops import has_table
+from app.migration.steps import emit, options, step
+from app.migration.scripts import script
+
+revision = "000"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    emit(script("000_check_tables.sql"))
+    with step("the single-business tables", done=has_table("customers")):
+        op.create_table(
+            "customers",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("whatsapp_id", sa.String(50), nullable=False),
+            sa.Column("name", sa.String(100), nullable=False),
+            sa.Column("age", sa.Integer),
+            sa.Column("created_at", sa.DateTime, nullable=False),
+            sa.Column("updated_at", sa.DateTime, nullable=False),
+        )
+        op.create_index("ix_customers_whatsapp_id", "customers", ["whatsapp_id"], unique=True)
+        op.create_table(
+            "conversations",
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("whatsapp_id", sa.String(50), nullable=False),
+            sa.Column("message", sa.Text, nullable=False),
+            sa.Column("role", sa.String(20), nullable=False),
+            sa.Column("timestamp", sa.DateTime, nullable=False),
+            sa.Column("created_at", sa.DateTime, nullable=False),
+        )
+        op.create_index("ix_conversations_whatsapp_id", "conversations", ["whatsapp_id"])
+        op.create_index("ix_conversations_timestamp", "conversations", ["timestamp"])
+
+
+def downgrade() -> None:
+    if not options().drop_data:
+        emit(script("000_check_empty.sql"))
+    with step("drop the single-business tables", done=f"NOT {has_table('customers')}", lock="conversations"):
+        op.drop_table("conversations")
+        op.drop_table("customers")

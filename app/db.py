@@ -1,0 +1,168 @@
+"""The engine and the sessions. Nothing connects, and no setting is read, before the first use."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from uuid import UUID
+from weakref import WeakSet
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
+
+from app.config import get_settings
+from app.models.base import TENANT_SCOPE, TenantScopeError
+
+CONNECT_ARGS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "application_name": "whatsapp-bot-schema",
+    "keepalives": 1,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+"""libpq parameters; none that a transaction pooler refuses (no `options`)."""
+
+
+class DatabaseUrlError(ValueError):
+    """DATABASE_URL cannot be used; the message says why, without the password."""
+
+
+def database_url() -> URL:
+    """The URL of DATABASE_URL for psycopg2, or that of the embedded server where it is not set.
+
+    Raises:
+        DatabaseUrlError: it names another database, or is not a URL.
+        app.embedded.EmbeddedServerError: it is not set, and the embedded server cannot be used.
+    """
+    configured = get_settings().database_url
+    if configured is None or not configured.get_secret_value().strip():
+        from app.embedded import embedded_url
+
+        return embedded_url()
+    try:
+        url = make_url(configured.get_secret_value().strip())
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlError(
+            "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "
+            "(percent-encode the password's special characters)."
+        ) from None
+    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
+        raise DatabaseUrlError(
+            f"DATABASE_URL names {url.drivername!r}, but this schema needs PostgreSQL 15 or later: "
+            "set it to postgresql://user:password@host:5432/database."
+        )
+    return url.set(drivername="postgresql+psycopg2")
+
+
+@cache
+def get_engine() -> Engine:
+    """The process's engine, built on first use.
+
+    A connection is checked before use and replaced after 180 s, so that one that a pooler dropped silently
+    costs no message. Parameters, and rows in error details, are kept out of logs and errors.
+    """
+    engine = create_engine(
+        database_url(), pool_pre_ping=True, pool_recycle=180, connect_args=CONNECT_ARGS, hide_parameters=True
+    )
+    event.listen(engine, "handle_error", _hide_row)
+    return engine
+
+
+def _hide_row(context: ExceptionContext) -> None:
+    """PostgreSQL repeats the whole row of a violated constraint in DETAIL: it may hold what nobody should log."""
+    driver_error = context.original_exception
+    detail = getattr(getattr(driver_error, "diag", None), "message_detail", None)
+    if detail and getattr(driver_error, "pgcode", None) in {"23502", "23514"}:
+        for error in filter(None, (driver_error, context.sqlalchemy_exception)):
+            error.args = tuple(str(arg).replace(detail, "(hidden)") for arg in error.args)
+
+
+class _Session(Session):
+    """A session that asks for the engine when it is made, not when the module is imported."""
+
+    def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:
+        super().__init__(bind=get_engine() if bind is None else bind, **kwargs)
+
+
+SessionLocal = sessionmaker(class_=_Session, expire_on_commit=False)
+"""Makes sessions that see every business, as far as the login role does: for routing, jobs, administration."""
+
+
+def get_db_session() -> Iterator[Session]:
+    """Yield a session and close it: a dependency for FastAPI and the like. The caller commits."""
+    with SessionLocal() as session:
+        yield session
+
+
+@contextmanager
+def session_scope() -> Iterator[Session]:
+    """A session that commits at the end, or rolls back on any exception."""
+    with SessionLocal.begin() as session:
+        yield session
+
+
+_CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")
+_ESCAPE = re.compile(
+    r"\b(re)?set\s+((local|session)\s+)?(role|(session\s+)?authorization|app\s*\.|all\b)|\bset_config\s*\("
+    r"|\bdiscard\s+all|\bprepare\s+transaction"
+    r"|(^|;|\*/)\s*(commit|end|rollback|abort|begin|start)\b(?!\s+(transaction\s+)?to\b)",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
+    """A session bound to one business by the database: row level security, as the role `app_tenant`.
+
+    Every transaction of it, also after a commit or a rollback, starts with one statement that sets role and
+    business for that transaction only, which is safe behind a transaction pooler. New rows get the business;
+    another one is refused. The caller commits; what is not committed is rolled back.
+
+    Refused where Python sees it: statements that change role or scope or end the transaction, and AUTOCOMMIT.
+    What it cannot see, and what only the login role's own rights limit: a function of yours that changes the
+    role, the same inside a DO block's dynamic SQL, and the raw DBAPI connection. Build no SQL from input.
+
+    Args:
+        business_id: the business in scope.
+        kwargs: passed to `sessionmaker`'s session, such as `bind`.
+
+    Raises:
+        TenantScopeError: one of the refusals above.
+        ValueError: business_id is not a UUID.
+    """
+    scope = UUID(str(business_id))
+    guarded: WeakSet[Connection] = WeakSet()
+    with SessionLocal(**kwargs) as session:
+        session.info[TENANT_SCOPE] = scope
+
+        @event.listens_for(session, "after_begin")
+        def _confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
+            if transaction.nested:
+                return
+            if getattr(connection.connection.dbapi_connection, "autocommit", False):
+                raise TenantScopeError(
+                    "A tenant session cannot use AUTOCOMMIT: its scope lasts as long as the transaction."
+                )
+            connection.execute(_CONFINE, {"id": str(scope)})
+            if connection not in guarded:
+                event.listen(connection, "before_cursor_execute", _refuse_escape)
+                guarded.add(connection)
+
+        try:
+            yield session
+        finally:
+            for connection in guarded:
+                event.remove(connection, "before_cursor_execute", _refuse_escape)
+
+
+def _refuse_escape(_: Connection, __: Any, statement: str, ___: Any, context: Any, ____: bool) -> None:
+    compiled = getattr(context, "compiled", None)
+    if _ESCAPE.search(statement) and getattr(compiled, "statement", None) is not _CONFINE:
+        raise TenantScopeError(
+            "A tenant session refuses statements that change role, scope or transaction: use a session of "
+            "SessionLocal for work beyond one business."
+        )

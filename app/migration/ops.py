@@ -1,0 +1,230 @@
+"""Operations for what Alembic does not know: the updated_at trigger, tenancy, safe indexes and keys.
+
+What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from app.migration.steps import each, emit, literal
+
+CURRENT_BUSINESS_ID = """
+CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+    AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
+
+SET_UPDATED_AT = """
+CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END $function$"""
+
+# *<> compares rows as they are stored: it also takes a team's extra json column, which has no equality.
+UPDATED_AT_TRIGGER = """
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW
+    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at()"""
+
+# Supabase grants anon and authenticated, whom anyone with the public key can be, ALL on what is new in public.
+REVOKE_ALL = """
+DO $revoke$
+DECLARE
+    grantee text;
+    sequence regclass;
+BEGIN
+    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ({roles}) LOOP
+        EXECUTE format('REVOKE ALL ON {object} FROM %s', grantee);
+        FOR sequence IN SELECT objid::regclass FROM pg_depend
+                         WHERE refobjid = to_regclass({table}) AND classid = 'pg_class'::regclass AND deptype = 'a'
+                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
+            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+        END LOOP;
+    END LOOP;
+END $revoke$"""
+
+GRANT_SEQUENCES = """
+DO $grant$
+DECLARE
+    sequence regclass;
+BEGIN
+    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                     WHERE d.refobjid = to_regclass({table}) AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
+        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
+    END LOOP;
+END $grant$"""
+
+PUBLIC_ROLES = "'anon', 'authenticated'"
+SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
+
+
+def create_functions() -> None:
+    """The two functions of the schema: the business in scope, and the trigger's."""
+    for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
+        emit(sql)
+        emit(REVOKE_ALL.format(object=f"FUNCTION {function}", roles=PUBLIC_ROLES, table="NULL"))
+    emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
+
+
+def drop_functions() -> None:
+    """Take `create_functions` back."""
+    emit("DROP FUNCTION IF EXISTS current_business_id()")
+    emit("DROP FUNCTION IF EXISTS set_updated_at()")
+
+
+def create_updated_at_trigger(table: str) -> None:
+    """updated_at follows every change of a row. Locks: SHARE ROW EXCLUSIVE, milliseconds."""
+    emit(UPDATED_AT_TRIGGER.format(table=table))
+
+
+def drop_updated_at_trigger(table: str) -> None:
+    """Take `create_updated_at_trigger` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
+    emit(f"DROP TRIGGER IF EXISTS set_updated_at ON {table}")
+
+
+def close_to_public(table: str) -> None:
+    """Enable row level security, and take every privilege from PUBLIC, anon and authenticated."""
+    emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    emit(REVOKE_ALL.format(object=f"TABLE {table}", roles=PUBLIC_ROLES, table=literal(table)))
+
+
+def enable_tenancy(
+    table: str,
+    *,
+    using: str = "business_id = (SELECT current_business_id())",
+    grant: str = "SELECT, INSERT, UPDATE, DELETE",
+) -> None:
+    """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
+
+    Args:
+        table: the table.
+        using: condition that a row must meet for app_tenant, for reading and for writing.
+        grant: what app_tenant may do, as in GRANT.
+
+    Locks: ACCESS EXCLUSIVE, milliseconds.
+    """
+    close_to_public(table)
+    emit(f"CREATE POLICY app_tenant ON {table} TO app_tenant USING ({using}) WITH CHECK ({using})")
+    emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
+    emit(f"GRANT {grant} ON {table} TO app_tenant")
+    emit(f"GRANT {SERVICE_GRANT} ON {table} TO app_service")
+    emit(GRANT_SEQUENCES.format(table=literal(table)))
+
+
+def close_version_table() -> None:
+    """Close alembic_version to all but the owner and, for reading, `app_service`."""
+    close_to_public("alembic_version")
+    emit("CREATE POLICY app_service ON alembic_version TO app_service USING (true)")
+    emit("GRANT SELECT ON alembic_version TO app_service")
+
+
+def open_version_table() -> None:
+    """Take `close_version_table` back, and the use of the schema."""
+    emit("DROP POLICY IF EXISTS app_service ON alembic_version")
+    emit("ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY")
+    emit("REVOKE ALL ON alembic_version FROM app_service")
+
+
+def disable_tenancy(table: str) -> None:
+    """Take the policies and privileges of `enable_tenancy` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
+    emit(f"DROP POLICY IF EXISTS app_tenant ON {table}")
+    emit(f"DROP POLICY IF EXISTS app_service ON {table}")
+    emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    emit(GRANT_SEQUENCES.replace("GRANT USAGE", "REVOKE ALL").replace(" TO app", " FROM app").format(table=literal(table)))
+    emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
+
+
+def comment(table: str, text: str, columns: Mapping[str, str]) -> None:
+    """Comments on a table and its columns. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
+    emit(f"COMMENT ON TABLE {table} IS {literal(text)}")
+    for column, about in columns.items():
+        emit(f'COMMENT ON COLUMN {table}."{column}" IS {literal(about)}')
+
+
+def create_index_concurrently(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    unique: bool = False,
+    where: str | None = None,
+    unless: str = "false",
+) -> None:
+    """Build an index while the bot goes on; an invalid leftover of an interrupted build is dropped first.
+
+    Nothing is built where an index of that name is there, or the SQL condition `unless` holds.
+    Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
+    """
+    each(f"drop what an interrupted run left of {name}", DROP_INVALID.format(name=literal(name)))
+    keys = ", ".join(f'"{c}"' if c == "timestamp" else c for c in columns)
+    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} ({keys})"
+    if where:
+        build += f" WHERE {where}"
+    each(f"index {name}", f"SELECT {literal(build)} WHERE to_regclass({literal(name)}) IS NULL AND NOT ({unless})")
+
+
+def rebuild_indexes(table: str, definitions: str) -> None:
+    """Build again, concurrently, the indexes that a change of type dropped.
+
+    Args:
+        table: the table.
+        definitions: SQL query of their CREATE INDEX statements, kept in the database until they are built.
+    """
+    listed = f"SELECT d, (regexp_match(d, 'INDEX (.+?) ON '))[1] AS name FROM ({definitions}) AS kept (d)"
+    each(
+        f"drop what an interrupted run left of the indexes of {table}",
+        f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM ({listed}) AS t "
+        "JOIN pg_index i ON i.indexrelid = to_regclass(name) AND NOT i.indisvalid",
+    )
+    each(
+        f"an index of {table}",
+        f"SELECT regexp_replace(d, '^CREATE( UNIQUE)? INDEX ', 'CREATE\\1 INDEX CONCURRENTLY ') "
+        f"FROM ({listed}) AS t WHERE to_regclass(name) IS NULL",
+    )
+
+
+def rename_equal_index(name: str, table: str, columns: Sequence[str]) -> None:
+    """Give a plain index that does the same under another name its canonical name, so that none is built twice."""
+    equal = EQUAL_INDEX.format(table=literal(table), columns=literal("{" + ",".join(columns) + "}"))
+    emit(f"""DO $rename$
+DECLARE
+    equal regclass;
+BEGIN
+    equal := ({equal});
+    IF equal IS NOT NULL AND to_regclass({literal(name)}) IS NULL THEN
+        EXECUTE format('ALTER INDEX %s RENAME TO {name}', equal);
+    END IF;
+END $rename$""")
+
+
+def validate_constraint(name: str, table: str) -> None:
+    """Validate a NOT VALID constraint. Locks: SHARE UPDATE EXCLUSIVE (and ROW SHARE on a referenced table)."""
+    each(
+        f"validate {name}",
+        f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT {name}' FROM pg_constraint "
+        f"WHERE conrelid = to_regclass({literal(table)}) AND conname = {literal(name)} AND NOT convalidated",
+    )
+
+
+def has_column(table: str, column: str) -> str:
+    """SQL condition: the table has the column."""
+    return (
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({literal(table)}) "
+        f"AND attname = {literal(column)} AND NOT attisdropped)"
+    )
+
+
+def has_table(table: str) -> str:
+    """SQL condition: the table, view or index exists."""
+    return f"to_regclass({literal(table)}) IS NOT NULL"
+
+
+DROP_INVALID = """SELECT 'DROP INDEX CONCURRENTLY ' || indexrelid::regclass
+  FROM pg_index WHERE indexrelid = to_regclass({name}) AND NOT indisvalid"""
+
+EQUAL_INDEX = """SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+          JOIN pg_am a ON a.oid = c.relam
+         WHERE i.indrelid = to_regclass({table}) AND i.indisvalid AND NOT i.indisunique AND a.amname = 'btree'
+           AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
+           AND 0 = ALL (i.indoption::int2[])
+           AND (SELECT array_agg(t.attname::text ORDER BY k.place) FROM unnest(i.indkey) WITH ORDINALITY k(attnum, place)
+                  JOIN pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = k.attnum) = {columns}::text[]
+         ORDER BY i.indexrelid LIMIT 1"""
+

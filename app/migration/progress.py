@@ -1,0 +1,58 @@
+"""Progress on stderr: a line for each phase, a bar while an index is built on a terminal."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, text
+from tqdm import tqdm
+
+_BUILD = text(
+    "SELECT greatest(tuples_total, blocks_total) AS total, "
+    "CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END AS done, phase "
+    "FROM pg_stat_progress_create_index WHERE pid = :pid"
+)
+
+
+@contextmanager
+def phase(title: str) -> Iterator[None]:
+    """Print the phase and how long it took, in seconds."""
+    start = time.perf_counter()
+    yield
+    print(f"  {title}: {time.perf_counter() - start:.2f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def watch(connection: Connection, statement: str) -> Iterator[None]:
+    """Draw a bar on a terminal while `connection` builds an index or validates, read from a second connection."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+    finished = threading.Event()
+
+    def draw() -> None:
+        with (
+            connection.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as second,
+            tqdm(desc=statement[:48], unit="", unit_scale=True, leave=False, file=sys.stderr) as bar,
+        ):
+            while not finished.wait(0.3):
+                row = second.execute(_BUILD, {"pid": pid}).one_or_none()
+                if row is None or not row.total:
+                    bar.refresh()  # a validation, or a wait: the elapsed time goes on
+                    continue
+                if row.total != bar.total:
+                    bar.reset(total=row.total)
+                bar.set_postfix_str(row.phase, refresh=False)
+                bar.n = row.done
+                bar.refresh()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()

@@ -1,0 +1,165 @@
+"""What env.py needs around a run: options, session defaults, one run at a time, errors as sentences."""
+
+import dataclasses
+import random
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Engine, Integer, String, text
+from sqlalchemy.types import TypeEngine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.schema import SchemaItem
+
+from alembic import context
+from alembic.util.exc import CommandError
+from app.migration.steps import LOCK_TIMEOUT, Options
+
+RUNNER_LOCK = 0x77615F736368656D
+"""Key of the advisory lock that one run holds in its database ("wa_schem")."""
+
+SESSION_DEFAULTS = (
+    "SET timezone = 'UTC'",
+    f"SET lock_timeout = '{LOCK_TIMEOUT}'",
+    "SET statement_timeout = 0",
+    "SET idle_in_transaction_session_timeout = 0",
+    "SET client_min_messages = notice",
+    "SET standard_conforming_strings = on",
+)
+
+
+def parse_options(arguments: dict[str, str]) -> Options:
+    """The `-x key=value` arguments as `Options`.
+
+    Raises:
+        CommandError: a key is not known, or a value does not fit.
+    """
+    fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(Options)}
+    values: dict[str, Any] = {}
+    for key, value in arguments.items():
+        field = fields.get(key)
+        if field is None:
+            raise CommandError(f"-x {key} is not an option of this schema: the options are {', '.join(fields)}.")
+        if field.type is bool:
+            if value not in {"yes", "no"}:
+                raise CommandError(f"-x {key}={value} is not yes or no.")
+            values[field.name] = value == "yes"
+        elif field.type is float:
+            try:
+                values[field.name] = float(value)
+            except ValueError:
+                values[field.name] = -1.0
+            if not 0 <= values[field.name] <= 86400:
+                raise CommandError(f"-x {key}={value} is not a number of seconds from 0 to 86400.")
+        else:
+            if not value.strip() or len(value) > 255 or "\x00" in value:
+                raise CommandError(f"-x {key} takes a name of 1 to 255 characters.")
+            values[field.name] = value
+    return Options(**values)
+
+
+def refuse_pooler(url: URL) -> None:
+    """Stop where the URL goes through Supabase's transaction pooler, in which session state is lost.
+
+    Raises:
+        CommandError: it does.
+    """
+    if url.port == 6543 and "supabase" in (url.host or ""):
+        raise CommandError(
+            "DATABASE_URL goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
+            "the direct connection (db.<project>.supabase.co:5432) or the session pooler (port 5432 of the same host)."
+        )
+
+
+class _Notices(list[str]):
+    """What psycopg2 hands notices to: they go to stderr as they come."""
+
+    def append(self, notice: str) -> None:
+        if notice.startswith("NOTICE:"):
+            print(" ", notice.removeprefix("NOTICE:").strip(), file=sys.stderr, flush=True)
+
+
+def set_session_defaults(connection: Any, _: object) -> None:
+    """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
+    connection.notices = _Notices()
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in SESSION_DEFAULTS:
+            cursor.execute(statement)
+    connection.autocommit = False
+
+
+def changes_schema() -> bool:
+    """Whether the command moves revisions (upgrade, downgrade, stamp) rather than looks."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
+
+
+@contextmanager
+def only_one(engine: Engine, *, changes: bool) -> Iterator[None]:
+    """Let one run at a time change the database; the others wait, then find nothing to do.
+
+    The lock is polled on a connection of its own: a session that waits inside pg_advisory_lock would hold a
+    snapshot, for which CREATE INDEX CONCURRENTLY of the run that has the lock would wait in turn.
+    """
+    if not changes:
+        yield
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        taken = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=RUNNER_LOCK)
+        said = False
+        while not connection.execute(taken).scalar():
+            if not said:
+                print("Another migration of this database is running: waiting for it.", file=sys.stderr, flush=True)
+                said = True
+            time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
+        yield
+
+
+def write_header() -> None:
+    """The head of a script for psql: stop at the first error, the session defaults, one run at a time."""
+    impl = context.get_context().impl
+    options: Options = context.get_context().opts["schema_options"]
+    single = options.single_transaction
+    if not single:
+        impl.static_output("\\set ON_ERROR_STOP on\n\\set SHOW_CONTEXT never")
+    for statement in SESSION_DEFAULTS:
+        if not single:
+            impl.static_output(f"{statement};")
+    if not single:
+        impl.static_output(
+            f"DO $lock$ BEGIN\n    IF NOT pg_try_advisory_lock({RUNNER_LOCK}) THEN\n"
+            "        RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';\n"
+            "    END IF;\nEND $lock$;"
+        )
+
+
+def same_type(_: object, __: object, ___: object, inspected: TypeEngine[Any], declared: TypeEngine[Any]) -> bool | None:
+    """For Alembic's compare_type: False where an adopted column's type does what the model's does."""
+    families = (Integer, String)
+    return False if any(isinstance(inspected, f) and isinstance(declared, f) for f in families) else None
+
+
+def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
+    """A team's own tables, and its own columns and indexes on ours, are not drift."""
+    return not (reflected and compare_to is None)
+
+
+def sentence(error: DBAPIError) -> str:
+    """A database error as one sentence, without statement, parameters or password."""
+    original: Any = error.orig
+    diag = getattr(original, "diag", None)
+    message = (getattr(diag, "message_primary", None) or str(original)).strip()
+    code = getattr(original, "pgcode", None)
+    if code == "P0001" or (code == "55P03" and message.startswith("gave up")):
+        return f"{message}."
+    if code is None and error.connection_invalidated is False and "server closed" not in message:
+        reason = " ".join(line.strip() for line in message.splitlines())
+        return f"Cannot connect to the database of DATABASE_URL: {reason}."
+    again = "finished steps are kept: mend the cause and run the same command again"
+    return f"The database refused a step ({message}); {again}."

@@ -1,0 +1,206 @@
+"""Steps: short, repeatable pieces of a migration that leave the running bot alone.
+
+A step is SQL. Online it is executed, offline (`--sql`) it is written, so that the script is the migration.
+`step` runs DDL in one short transaction: lock_timeout 200 ms, retried with growing pauses, all locks given
+back in between. `each` runs what a query returns outside of a transaction: concurrent indexes, validation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any, cast
+
+from alembic import op
+from alembic.ddl.postgresql import PostgresqlImpl
+from sqlalchemy import Connection, Insert, Select, Table, select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from app.migration.progress import phase, watch
+
+LOCK_TIMEOUT = "200ms"
+"""The longest that the bot queues behind a lock the migration waits for."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `alembic -x key=value` sets; the keys have hyphens there."""
+
+    default_business_name: str = "Default business"
+    lock_wait: float = 60.0
+    drop_data: bool = False
+    single_transaction: bool = False
+    dry_run: bool = False
+
+
+class DryRun(Exception):  # noqa: N818
+    """Ends a run of `-x dry-run=yes` after its checks."""
+
+
+def stop_after_dry_run() -> None:
+    """End the run here, with nothing changed, where `-x dry-run=yes` asks for it."""
+    if options().dry_run:
+        raise DryRun
+
+
+def options() -> Options:
+    """The options of this run, which env.py puts into the migration context."""
+    return cast(Options, op.get_context().opts.get("schema_options", Options()))
+
+
+def literal(value: str) -> str:
+    """`value` as an SQL string literal (standard_conforming_strings is on in every session of the migration)."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def dollar_quoted(body: str) -> str:
+    """`body` between dollar quotes that do not occur in it."""
+    tag = "step"
+    while f"${tag}$" in body:
+        tag += "_"
+    return f"${tag}$\n{body}\n${tag}$"
+
+
+def emit(sql: str) -> None:
+    """Execute one statement as it stands, or write it in offline mode and inside a step."""
+    context = op.get_context()
+    if context.impl.as_sql:
+        context.impl.static_output(sql.strip().rstrip(";") + ";")
+        return
+    connection = cast(Connection, context.impl.connection)
+    connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+
+def outside_transaction() -> Any:
+    """The context in which steps run: outside of a transaction, unless a single one is asked for."""
+    return nullcontext() if options().single_transaction else op.get_context().autocommit_block()
+
+
+@contextmanager
+def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
+    """Collect the operations of the block into one statement that asks the catalogue whether it is done.
+
+    Args:
+        title: what it does, for the progress line and the script.
+        done: SQL condition that is true once the step has been carried out.
+        lock: the existing table that the step locks, named when somebody does not give it back.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
+            sentence that names table, pid, user, age and query start.
+    """
+    impl = op.get_context().impl
+    outer = impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds
+    body = StringIO()
+    impl.as_sql, impl.output_buffer, impl.literal_binds = True, body, True
+    impl.dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds = outer
+    if impl.as_sql:
+        impl.static_output(f"-- {title}")
+    statement = STEP.format(
+        body=body.getvalue().strip(),
+        done=done,
+        lock_timeout=LOCK_TIMEOUT,
+        lock_wait=options().lock_wait,
+        blocker=BLOCKER.format(table=literal(lock or "")),
+        table=lock or "a table",
+        state="nothing was changed" if options().single_transaction else "finished steps are kept",
+    )
+    with phase(title) if not impl.as_sql else nullcontext():
+        emit(f"DO {dollar_quoted(statement)}")
+
+
+def each(title: str, query: str) -> None:
+    """Run every statement that `query` returns, each by itself, outside of a transaction.
+
+    In a script psql's `\\gexec` does it; in a single transaction a DO block does, without CONCURRENTLY.
+    """
+    context = op.get_context()
+    wait = f"{int(options().lock_wait * 1000)}ms"
+    if options().single_transaction:
+        loop = EACH.format(query=query)
+        emit(f"DO {dollar_quoted(loop)}")
+    elif context.as_sql:
+        context.impl.static_output(
+            f"-- {title}\nSET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
+        )
+    else:
+        connection = cast(Connection, context.impl.connection)
+        statements = connection.exec_driver_sql(query, execution_options={"no_parameters": True}).scalars().all()
+        connection.exec_driver_sql(f"SET lock_timeout = '{wait}'")
+        for statement in statements:
+            with phase(title), watch(connection, statement):
+                emit(statement)
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+BLOCKER = """
+SELECT format('pid %s of user %s has held it for %s, its query started at %s',
+              a.pid, coalesce(a.usename, '?'), justify_interval(date_trunc('second', clock_timestamp() - a.xact_start)),
+              coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+  FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+ WHERE l.locktype = 'relation' AND l.relation = to_regclass({table}) AND l.granted AND a.pid <> pg_backend_pid()
+ ORDER BY a.xact_start LIMIT 1
+"""
+"""Who holds a lock on a table, the oldest transaction first."""
+
+STEP = """DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';
+    pause float := 0.1;
+    blocker text;
+BEGIN
+    IF {done} THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '{lock_timeout}';
+            SET LOCAL timezone = 'UTC';
+-- begin
+{body}
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                blocker := ({blocker});
+                RAISE EXCEPTION 'gave up after {lock_wait:g} s waiting for a lock on {table}: %; end that transaction, or wait for it, then run the same command again ({state})',
+                    coalesce(blocker, 'the holder is gone by now') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END"""  # noqa: E501
+
+EACH = """DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        {query}
+    LOOP
+        EXECUTE replace(statement, ' CONCURRENTLY', '');
+    END LOOP;
+END"""
+
+
+class ScriptImpl(PostgresqlImpl):
+    """Alembic's PostgreSQL, with version statements that a script may repeat."""
+
+    __dialect__ = "postgresql"
+
+    def _exec(self, construct: Any, *args: Any, **kwargs: Any) -> Any:
+        version_table = self.context_opts.get("version_table") or "alembic_version"
+        if self.as_sql and isinstance(construct, CreateTable) and construct.element.name == version_table:
+            construct = CreateTable(construct.element, if_not_exists=True)
+        elif self.as_sql and isinstance(construct, Insert) and construct.table.name == version_table:
+            table = cast(Table, construct.table)
+            values: Select[Any] = select(*construct._values.values()).where(~select(table).exists())  # type: ignore[union-attr]
+            construct = table.insert().from_select(["version_num"], values)
+        return super()._exec(construct, *args, **kwargs)
+

@@ -1,0 +1,132 @@
+"""What the models share: the naming convention, column types, mixins, and the guard for the business in scope."""
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+from sqlalchemy import DateTime, ForeignKey, MetaData, Uuid, event, inspect, text
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    Session,
+    declared_attr,
+    mapped_column,
+    validates,
+)
+
+DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
+"""The business that every row of the single-business database belongs to."""
+
+TENANT_SCOPE = "business_id"
+"""Key of `Session.info` that holds the business in scope, set by `app.db.tenant_session`."""
+
+UuidPk = Annotated[
+    uuid.UUID,
+    mapped_column(Uuid, primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier"),
+]
+Flag = Annotated[bool, mapped_column(server_default=text("true"))]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=text("now()"))]
+
+
+class Base(DeclarativeBase):
+    """The declarative base. `__tenancy__` says which rows `app_tenant` reaches and what it may do with them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "fk_%(table_name)s_%(referred_table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
+    __tenancy__: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Hand `__tenancy__` to the table, where the migration tools find it."""
+        super().__init_subclass__(**kwargs)
+        if cls.__tenancy__ and "__table__" in cls.__dict__:
+            cls.__table__.info["tenancy"] = cls.__tenancy__
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""
+        columns = inspect(type(self)).column_attrs
+        values = {c.key: getattr(self, c.key) for c in columns if not c.columns[0].info.get("secret")}
+        return {k: _jsonable(v) for k, v in values.items()}
+
+    def __repr__(self) -> str:
+        """The class and the key only: a repr lands in logs, and loads nothing."""
+        return f"<{type(self).__name__} {inspect(self).identity or 'pending'}>"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+class Timestamped:
+    """Mixin: created_at and updated_at. A trigger sets updated_at wherever the row changes, whoever changes it."""
+
+    created_at: Mapped[Timestamp] = mapped_column(sort_order=900, comment="When the row was inserted")
+    updated_at: Mapped[Timestamp] = mapped_column(
+        sort_order=901, comment="When the row was last changed; set by the trigger set_updated_at"
+    )
+
+
+class TenantOwned:
+    """Mixin: the row belongs to one business, and the database keeps it from the others.
+
+    `business_id` takes the business in scope by default, else the default business, which serves the
+    single-business bot. Row level security binds `app_tenant` to the business in scope; `__tenancy__` may
+    narrow the grant. An index of the table must begin with business_id: the check `alembic check` says so.
+    """
+
+    __tenancy__: ClassVar[dict[str, str]] = {
+        "using": "business_id = (SELECT current_business_id())",
+        "grant": "SELECT, INSERT, UPDATE, DELETE",
+    }
+
+    @declared_attr
+    def business_id(cls) -> Mapped[uuid.UUID]:  # noqa: N805
+        return mapped_column(
+            ForeignKey("businesses.id", ondelete="CASCADE"),
+            server_default=text(
+                "COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, "
+                f"'{DEFAULT_BUSINESS_ID}'::uuid)"
+            ),
+            sort_order=800,
+            comment="The business that the row belongs to",
+        )
+
+    @validates("business_id")
+    def _business_id_as_uuid(self, _: str, value: uuid.UUID | str | None) -> uuid.UUID | None:
+        return uuid.UUID(value) if isinstance(value, str) else value
+
+
+class TenantScopeError(ValueError):
+    """A row without a business outside a tenant session, or of another business inside one."""
+
+
+@event.listens_for(Session, "before_flush")
+def _bind_to_scope(session: Session, *_: object) -> None:
+    """Give new rows the business in scope; refuse another one, and rows with none where nothing is in scope."""
+    scope: uuid.UUID | None = session.info.get(TENANT_SCOPE)
+    for row in [*session.new, *(session.dirty if scope else ())]:
+        if not isinstance(row, TenantOwned):
+            continue
+        business = getattr(row, "business", None) if row in session.new else None
+        wanted: uuid.UUID | None = business.id if business is not None else row.business_id
+        if scope is None:
+            if wanted is None and business is None:
+                raise TenantScopeError(
+                    f"{type(row).__name__} has no business_id and no business is in scope: set business_id, "
+                    "or write it in app.db.tenant_session(business_id)."
+                )
+        elif wanted is None and business is None:
+            row.business_id = scope
+        elif wanted != scope:
+            raise TenantScopeError(
+                f"{type(row).__name__} belongs to business {wanted}, but the session is bound to {scope}: "
+                "write it in that business's own tenant_session."
+            )

@@ -1,0 +1,173 @@
+"""Column types that hold their promise on ORM, Core and bulk writes alike: they act where a value is bound."""
+
+import re
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Dialect, String, Text, cast, literal
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.types import TypeDecorator
+
+from app.config import get_settings
+from app.models.settings import BusinessSettings
+
+
+class InvalidValueError(ValueError, DontWrapMixin):
+    """A value that its column refuses; the message names the fault and, for a secret, never the value."""
+
+
+class TokenError(RuntimeError, DontWrapMixin):
+    """An access token cannot be encrypted or decrypted; the message names the row, never the secret."""
+
+
+def normalise_phone_number(value: str) -> str:
+    """E.164 (ITU-T): `+`, then 8 to 15 digits that do not begin with 0.
+
+    Takes what people and providers write: `whatsapp:+57 300 123 4567`, `0057300...`, `57300...`.
+
+    Raises:
+        InvalidValueError: the value cannot be a number with its country code.
+    """
+    digits = re.sub(r"[\s().\-/\u00a0]", "", value.strip().removeprefix("whatsapp:"))
+    digits = re.sub(r"^(\+|00)", "", digits)
+    if not re.fullmatch(r"[1-9][0-9]{7,14}", digits):
+        raise InvalidValueError(
+            f"phone_number {value!r} is not a number in E.164, such as +573001234567: "
+            "country code first, 8 to 15 digits."
+        )
+    return f"+{digits}"
+
+
+def normalise_email(value: str) -> str:
+    """The address trimmed and in lower case.
+
+    Raises:
+        InvalidValueError: there is no text on both sides of one @.
+    """
+    email = value.strip().lower()
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise InvalidValueError(f"email {value!r} is not an address such as ana@example.com.")
+    return email
+
+
+PASSWORD_HASH = (
+    r"^\$(argon2(id|i|d)|2[abxy]|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$"
+    r"|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$"
+    r"|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$"
+)
+"""What a password hash looks like: PHC and crypt(3) strings, Werkzeug's form, Django's form."""
+
+
+def check_password_hash(value: str) -> str:
+    """The value, where it can be a hash.
+
+    Raises:
+        InvalidValueError: it cannot; the message does not repeat it.
+    """
+    if not re.match(PASSWORD_HASH, value):
+        raise InvalidValueError(
+            "password_hash is not a password hash: hash the password first (argon2, bcrypt, scrypt or PBKDF2)."
+        )
+    return value
+
+
+class PhoneNumber(TypeDecorator[str]):
+    """varchar(50) in E.164; whatever is written or compared is normalised first."""
+
+    impl = String(50)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else normalise_phone_number(value)
+
+
+class Email(TypeDecorator[str]):
+    """varchar(255), trimmed and lower-case; whatever is written or compared is normalised first."""
+
+    impl = String(255)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else normalise_email(value)
+
+
+class PasswordHash(TypeDecorator[str]):
+    """text that can be a password hash; plaintext is refused before it reaches a statement or its log."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else check_password_hash(value)
+
+
+def token_cipher() -> MultiFernet:
+    """The cipher of ACCESS_TOKEN_KEYS: the first key encrypts, all decrypt.
+
+    Raises:
+        TokenError: no key, or one that is not a Fernet key (32 bytes in URL-safe base64).
+    """
+    keys = get_settings().access_token_keys
+    if keys is None or not keys.get_secret_value().strip(" ,"):
+        raise TokenError(
+            "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
+            "make a key with `python -m app.tokens new-key` and put it into the environment or .env."
+        )
+    try:
+        return MultiFernet([Fernet(key.strip()) for key in keys.get_secret_value().split(",") if key.strip()])
+    except ValueError:
+        raise TokenError(
+            "ACCESS_TOKEN_KEYS holds something that is not a Fernet key: "
+            "separate keys made with `python -m app.tokens new-key` by commas."
+        ) from None
+
+
+class EncryptedToken(TypeDecorator[str]):
+    """A plain string to its user and Fernet ciphertext in the database, on ORM, Core and bulk writes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else token_cipher().encrypt(value.encode()).decode()
+
+    def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
+        """Select the row's id with its ciphertext, so that an error can name the row."""
+        columns = getattr(getattr(column, "table", None), "c", {})
+        row = cast(columns["id"], Text) if "id" in columns else literal("")
+        return row.concat(" ").concat(column)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        row, _, ciphertext = value.rpartition(" ")
+        cipher = token_cipher()
+        try:
+            return cipher.decrypt(ciphertext).decode()
+        except InvalidToken:
+            raise TokenError(
+                f"The access token of whatsapp_numbers {row or '(id not selected)'} cannot be decrypted: no key in "
+                "ACCESS_TOKEN_KEYS fits, or the ciphertext was altered; add the key it was written with, or set the "
+                "token again."
+            ) from None
+
+
+class SettingsJson(TypeDecorator[dict[str, Any]]):
+    """jsonb that is validated as `BusinessSettings` when written, and kept as it was given."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        try:
+            BusinessSettings.model_validate(value)
+        except ValidationError as error:
+            faults = "; ".join(
+                ".".join(["settings", *map(str, fault["loc"])]) + f": {fault['msg']}" for fault in error.errors()
+            )
+            raise InvalidValueError(f"Business settings are not valid: {faults}.") from None
+        return value

@@ -1,0 +1,97 @@
+"""The three statements that every message runs."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import Select, literal_column, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.models.business import Business
+from app.models.conversation import Conversation
+from app.models.types import normalise_phone_number
+from app.models.whatsapp_number import WhatsappNumber
+
+
+def route_webhook(
+    *, phone_number_id: str | None = None, phone_number: str | None = None
+) -> Select[WhatsappNumber, Business]:
+    """The active number that a webhook names, and its active business, in one query.
+
+    Index: uq_whatsapp_numbers_phone_number_id, or uq_whatsapp_numbers_phone_number_active for a
+    phone_number, which is normalised to E.164 first; then businesses_pkey. Run it as `app_service`.
+
+    Raises:
+        ValueError: neither or both of the two are given, or phone_number cannot be a number.
+    """
+    statement = (
+        select(WhatsappNumber, Business)
+        .join(WhatsappNumber.business)
+        .where(WhatsappNumber.is_active, Business.is_active)
+    )
+    if phone_number_id is not None and phone_number is None:
+        return statement.where(WhatsappNumber.phone_number_id == phone_number_id)
+    if phone_number is not None and phone_number_id is None:
+        return statement.where(WhatsappNumber.phone_number == normalise_phone_number(phone_number))
+    raise ValueError("route_webhook takes one of phone_number_id and phone_number.")
+
+
+def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
+    """The newest `limit` messages of a customer of a business, newest first.
+
+    Index: ix_conversations_business_id_whatsapp_id_timestamp, read backwards.
+    """
+    return (
+        select(Conversation)
+        .where(Conversation.business_id == business_id, Conversation.whatsapp_id == whatsapp_id)
+        .order_by(Conversation.timestamp.desc(), Conversation.id.desc())
+        .limit(limit)
+    )
+
+
+def record_message(
+    session: Session,
+    *,
+    business_id: uuid.UUID,
+    whatsapp_id: str,
+    message: str,
+    role: str,
+    whatsapp_message_id: str | None = None,
+    whatsapp_number_id: uuid.UUID | None = None,
+    timestamp: datetime | None = None,
+) -> tuple[Conversation, bool]:
+    """Insert a message once: returns its row, and whether it is new.
+
+    Meta delivers at least once. The same whatsapp_message_id again for a business returns the row that is
+    there and False, also when two webhooks race: the later waits for the earlier. Without a
+    whatsapp_message_id every call inserts. The transaction is the caller's, and READ COMMITTED.
+
+    Index: uq_conversations_business_id_whatsapp_message_id.
+    """
+    values = {
+        "business_id": business_id,
+        "whatsapp_id": whatsapp_id,
+        "message": message,
+        "role": role,
+        "whatsapp_message_id": whatsapp_message_id,
+        "whatsapp_number_id": whatsapp_number_id,
+    }
+    if timestamp is not None:
+        values["timestamp"] = timestamp
+    statement = (
+        insert(Conversation)
+        .values(values)
+        .on_conflict_do_nothing(
+            index_elements=["business_id", "whatsapp_message_id"],
+            index_where=literal_column("whatsapp_message_id IS NOT NULL"),
+        )
+        .returning(Conversation)
+    )
+    there = select(Conversation).where(
+        Conversation.business_id == business_id, Conversation.whatsapp_message_id == whatsapp_message_id
+    )
+    while True:  # a row that is deleted between the two statements is inserted on the next turn
+        if (new := session.scalars(statement).one_or_none()) is not None:
+            return new, True
+        if (old := session.scalars(there).one_or_none()) is not None:
+            return old, False
