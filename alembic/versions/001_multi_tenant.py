@@ -141,8 +141,8 @@ def create_new_tables() -> None:
             sa.UniqueConstraint("phone_number_id", name="uq_whatsapp_numbers_phone_number_id"),
             sa.UniqueConstraint("business_id", "id", name="uq_whatsapp_numbers_business_id_id"),
             sa.ForeignKeyConstraint(["business_id"], ["businesses.id"], name="fk_whatsapp_numbers_businesses", ondelete="CASCADE"),
-            sa.CheckConstraint(r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name="ck_whatsapp_numbers_phone_number_is_e164"),
-            sa.CheckConstraint("access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'", name="ck_whatsapp_numbers_access_token_is_ciphertext"),
+            sa.CheckConstraint(r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name=op.f("ck_whatsapp_numbers_phone_number_is_e164")),
+            sa.CheckConstraint("access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'", name=op.f("ck_whatsapp_numbers_access_token_is_ciphertext")),
             comment=NEW_TABLES["whatsapp_numbers"],
         )
         op.create_index("uq_whatsapp_numbers_phone_number_active", "whatsapp_numbers", ["phone_number"], unique=True, postgresql_where=sa.text("is_active"))
@@ -155,7 +155,7 @@ def create_new_tables() -> None:
             _active("Whether the user may log in"),
             *_timestamps(),
             sa.PrimaryKeyConstraint("id", name="users_pkey"),
-            sa.CheckConstraint(f"password_hash ~ '{PASSWORD_HASH}'", name="ck_users_password_hash_is_a_hash"),
+            sa.CheckConstraint(f"password_hash ~ '{PASSWORD_HASH}'", name=op.f("ck_users_password_hash_is_a_hash")),
             comment=NEW_TABLES["users"],
         )
         op.create_index("uq_users_email_lower", "users", [sa.text("lower(email)")], unique=True)
@@ -168,7 +168,7 @@ def create_new_tables() -> None:
             sa.PrimaryKeyConstraint("user_id", "business_id", name="user_businesses_pkey"),
             sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_user_businesses_users", ondelete="CASCADE"),
             sa.ForeignKeyConstraint(["business_id"], ["businesses.id"], name="fk_user_businesses_businesses", ondelete="CASCADE"),
-            sa.CheckConstraint("role IN ('owner', 'admin', 'staff')", name="ck_user_businesses_role_is_known"),
+            sa.CheckConstraint("role IN ('owner', 'admin', 'staff')", name=op.f("ck_user_businesses_role_is_known")),
             comment=NEW_TABLES["user_businesses"],
         )
         op.create_index("ix_user_businesses_business_id", "user_businesses", ["business_id"])

@@ -125,7 +125,7 @@ class DriftOp(ops.MigrateOperation):
         return self
 
 
-def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps, _: object) -> PriorityDispatchResult:
+def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> PriorityDispatchResult:
     """The comparator: every difference as a line on stderr, and as an operation where Alembic found none."""
     metadata = context.metadata
     if context.connection is None or not isinstance(metadata, MetaData):
