@@ -1,34 +1,29 @@
 """Joins the three: the settings' engine, the models' metadata, and what revisions are written with."""
 
 import sys
+from typing import Any
 
+from alembic.util.exc import CommandError
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 import app.models
 from alembic import context
-from alembic.runtime.plugins import Plugin, _all_plugins
-from alembic.util.exc import CommandError
 from app.db import CONNECT_ARGS, database_url
 from app.migration import drift, runner
 from app.migration.steps import DryRun
 
-if "app.drift" not in _all_plugins:
-    Plugin.setup_plugin_from_module(drift, "app.drift")
-
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "target_metadata": app.models.Base.metadata,
     "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
     "compare_type": runner.same_type,
-    "autogenerate_plugins": ["alembic.autogenerate.*", "app.drift"],
+    "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
     "include_object": runner.include_object,
 }
 
 
 def run_offline() -> None:
-    context.configure(
-        dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS
-    )
+    context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS)
     runner.write_header()
     with context.begin_transaction():
         context.run_migrations()

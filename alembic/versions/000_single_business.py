@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from alembic import op
 from app.migration.ops import has_table
-from app.migration.steps import emit, options, step
 from app.migration.scripts import script
+from app.migration.steps import emit, options, step
 
 revision = "000"
 down_revision = None

@@ -121,8 +121,20 @@ def create_new_tables() -> None:
             "businesses",
             _uuid_pk(),
             sa.Column("name", sa.String(255), nullable=False, comment="Name as customers know it"),
-            sa.Column("business_type", sa.String(50), nullable=False, server_default=sa.text("'barberia'"), comment="Kind of business"),
-            sa.Column("settings", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb"), comment="Services with prices, hours, barbers, ai_personality; unknown keys are kept"),
+            sa.Column(
+                "business_type",
+                sa.String(50),
+                nullable=False,
+                server_default=sa.text("'barberia'"),
+                comment="Kind of business",
+            ),
+            sa.Column(
+                "settings",
+                JSONB,
+                nullable=False,
+                server_default=sa.text("'{}'::jsonb"),
+                comment="Services with prices, hours, barbers, ai_personality; unknown keys are kept",
+            ),
             _active("Whether the bot serves the business"),
             *_timestamps(),
             sa.PrimaryKeyConstraint("id", name="businesses_pkey"),
@@ -131,8 +143,14 @@ def create_new_tables() -> None:
         op.create_table(
             "whatsapp_numbers",
             _uuid_pk(),
-            sa.Column("phone_number_id", sa.String(255), comment="Meta's phone_number_id; empty for numbers of other providers"),
-            sa.Column("phone_number", sa.String(50), nullable=False, comment="The number in E.164, such as +573001234567"),
+            sa.Column(
+                "phone_number_id",
+                sa.String(255),
+                comment="Meta's phone_number_id; empty for numbers of other providers",
+            ),
+            sa.Column(
+                "phone_number", sa.String(50), nullable=False, comment="The number in E.164, such as +573001234567"
+            ),
             sa.Column("access_token", sa.Text, comment="Meta's access token, as Fernet ciphertext only"),
             _active("Whether messages to the number are served"),
             _business_id(),
@@ -140,12 +158,25 @@ def create_new_tables() -> None:
             sa.PrimaryKeyConstraint("id", name="whatsapp_numbers_pkey"),
             sa.UniqueConstraint("phone_number_id", name="uq_whatsapp_numbers_phone_number_id"),
             sa.UniqueConstraint("business_id", "id", name="uq_whatsapp_numbers_business_id_id"),
-            sa.ForeignKeyConstraint(["business_id"], ["businesses.id"], name="fk_whatsapp_numbers_businesses", ondelete="CASCADE"),
-            sa.CheckConstraint(r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name=op.f("ck_whatsapp_numbers_phone_number_is_e164")),
-            sa.CheckConstraint("access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'", name=op.f("ck_whatsapp_numbers_access_token_is_ciphertext")),
+            sa.ForeignKeyConstraint(
+                ["business_id"], ["businesses.id"], name="fk_whatsapp_numbers_businesses", ondelete="CASCADE"
+            ),
+            sa.CheckConstraint(
+                r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name=op.f("ck_whatsapp_numbers_phone_number_is_e164")
+            ),
+            sa.CheckConstraint(
+                "access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'",
+                name=op.f("ck_whatsapp_numbers_access_token_is_ciphertext"),
+            ),
             comment=NEW_TABLES["whatsapp_numbers"],
         )
-        op.create_index("uq_whatsapp_numbers_phone_number_active", "whatsapp_numbers", ["phone_number"], unique=True, postgresql_where=sa.text("is_active"))
+        op.create_index(
+            "uq_whatsapp_numbers_phone_number_active",
+            "whatsapp_numbers",
+            ["phone_number"],
+            unique=True,
+            postgresql_where=sa.text("is_active"),
+        )
         op.create_table(
             "users",
             _uuid_pk(),
@@ -162,12 +193,20 @@ def create_new_tables() -> None:
         op.create_table(
             "user_businesses",
             sa.Column("user_id", sa.Uuid, nullable=False, comment="The user"),
-            sa.Column("role", sa.String(50), nullable=False, server_default=sa.text("'staff'"), comment="owner, admin or staff"),
+            sa.Column(
+                "role",
+                sa.String(50),
+                nullable=False,
+                server_default=sa.text("'staff'"),
+                comment="owner, admin or staff",
+            ),
             _business_id(),
             *_timestamps(),
             sa.PrimaryKeyConstraint("user_id", "business_id", name="user_businesses_pkey"),
             sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_user_businesses_users", ondelete="CASCADE"),
-            sa.ForeignKeyConstraint(["business_id"], ["businesses.id"], name="fk_user_businesses_businesses", ondelete="CASCADE"),
+            sa.ForeignKeyConstraint(
+                ["business_id"], ["businesses.id"], name="fk_user_businesses_businesses", ondelete="CASCADE"
+            ),
             sa.CheckConstraint("role IN ('owner', 'admin', 'staff')", name=op.f("ck_user_businesses_role_is_known")),
             comment=NEW_TABLES["user_businesses"],
         )
@@ -175,7 +214,11 @@ def create_new_tables() -> None:
         ops.create_functions()
         for table in NEW_TABLES:
             ops.create_updated_at_trigger(table)
-        ops.enable_tenancy("businesses", using="id = (SELECT current_business_id())", grant="SELECT, UPDATE (name, business_type, settings)")
+        ops.enable_tenancy(
+            "businesses",
+            using="id = (SELECT current_business_id())",
+            grant="SELECT, UPDATE (name, business_type, settings)",
+        )
         ops.enable_tenancy("whatsapp_numbers")
         ops.enable_tenancy(
             "users",
@@ -196,18 +239,43 @@ def rename_equal_indexes() -> None:
 
 def extend(table: str) -> None:
     """business_id and what belongs to it, time zones, trigger, tenancy: catalogue changes only."""
-    with step(f"{table}: business_id, time zones, row level security", done=_has_key(f"fk_{table}_businesses"), lock=table):
+    with step(
+        f"{table}: business_id, time zones, row level security", done=_has_key(f"fk_{table}_businesses"), lock=table
+    ):
         # A literal DEFAULT fills every row without writing it; the expression then serves new rows.
-        op.add_column(table, sa.Column("business_id", sa.Uuid, nullable=False, server_default=sa.text(f"'{DEFAULT}'"), comment=_business_id().comment))
+        op.add_column(
+            table,
+            sa.Column(
+                "business_id",
+                sa.Uuid,
+                nullable=False,
+                server_default=sa.text(f"'{DEFAULT}'"),
+                comment=_business_id().comment,
+            ),
+        )
         op.alter_column(table, "business_id", server_default=IN_SCOPE)
-        emit(f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) REFERENCES businesses (id) ON DELETE CASCADE NOT VALID")
+        emit(
+            f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
+        )
         emit(script("001_remember.sql", table=table, columns=",".join(LEGACY_COMMENTS[table])))
         emit(script("001_zone.sql", table=table, columns=TIMES[table]))
         if table == "customers":
             ops.create_updated_at_trigger(table)
         else:
-            op.add_column(table, sa.Column("whatsapp_number_id", sa.Uuid, comment="The number of the business that the message went through"))
-            op.add_column(table, sa.Column("whatsapp_message_id", sa.String(255), comment="Meta's message id (wamid.), unique in a business: webhooks repeat"))
+            op.add_column(
+                table,
+                sa.Column(
+                    "whatsapp_number_id", sa.Uuid, comment="The number of the business that the message went through"
+                ),
+            )
+            op.add_column(
+                table,
+                sa.Column(
+                    "whatsapp_message_id",
+                    sa.String(255),
+                    comment="Meta's message id (wamid.), unique in a business: webhooks repeat",
+                ),
+            )
             emit(
                 "ALTER TABLE conversations ADD CONSTRAINT fk_conversations_whatsapp_numbers FOREIGN KEY (business_id, whatsapp_number_id) "
                 "REFERENCES whatsapp_numbers (business_id, id) ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
@@ -219,12 +287,23 @@ def extend(table: str) -> None:
 def build_indexes() -> None:
     concurrently = ops.create_index_concurrently
     for table in TIMES:
-        ops.rebuild_indexes(table, f"SELECT jsonb_array_elements_text(CASE jsonb_typeof(d -> 'indexes') WHEN 'array' THEN d -> 'indexes' END) FROM (SELECT obj_description(oid)::jsonb AS d FROM pg_constraint WHERE conname = 'fk_{table}_businesses' AND conrelid = to_regclass('{table}')) AS c")
+        ops.rebuild_indexes(
+            table,
+            f"SELECT jsonb_array_elements_text(CASE jsonb_typeof(d -> 'indexes') WHEN 'array' THEN d -> 'indexes' END) FROM (SELECT obj_description(oid)::jsonb AS d FROM pg_constraint WHERE conname = 'fk_{table}_businesses' AND conrelid = to_regclass('{table}')) AS c",
+        )
     concurrently("ix_conversations_timestamp", "conversations", ["timestamp"])
     concurrently("ix_conversations_whatsapp_id", "conversations", ["whatsapp_id"])
     concurrently(BY_CUSTOMER, "conversations", ["business_id", "whatsapp_id", "timestamp"])
-    concurrently(BY_NUMBER, "conversations", ["business_id", "whatsapp_number_id"], where="whatsapp_number_id IS NOT NULL")
-    concurrently(BY_MESSAGE_ID, "conversations", ["business_id", "whatsapp_message_id"], unique=True, where="whatsapp_message_id IS NOT NULL")
+    concurrently(
+        BY_NUMBER, "conversations", ["business_id", "whatsapp_number_id"], where="whatsapp_number_id IS NOT NULL"
+    )
+    concurrently(
+        BY_MESSAGE_ID,
+        "conversations",
+        ["business_id", "whatsapp_message_id"],
+        unique=True,
+        where="whatsapp_message_id IS NOT NULL",
+    )
     concurrently(ONE_PER_BUSINESS, "customers", ["business_id", "whatsapp_id"], unique=True)
     concurrently("ix_customers_whatsapp_id_001", "customers", ["whatsapp_id"], unless=_plain_customer_index())
 
@@ -243,7 +322,9 @@ def swap_unique_customers() -> None:
 
 
 def restore_archive() -> None:
-    with step("restore multi_tenant_archive", done="to_regnamespace('multi_tenant_archive') IS NULL", lock="conversations"):
+    with step(
+        "restore multi_tenant_archive", done="to_regnamespace('multi_tenant_archive') IS NULL", lock="conversations"
+    ):
         emit(script("001_restore_archive.sql", default=DEFAULT))
 
 
@@ -256,7 +337,13 @@ def archive(check: str) -> None:
 
 
 def rebuild_unique_customers() -> None:
-    ops.create_index_concurrently("ix_customers_whatsapp_id_000", "customers", ["whatsapp_id"], unique=True, unless=f"NOT {has_column('customers', 'business_id')}")
+    ops.create_index_concurrently(
+        "ix_customers_whatsapp_id_000",
+        "customers",
+        ["whatsapp_id"],
+        unique=True,
+        unless=f"NOT {has_column('customers', 'business_id')}",
+    )
 
 
 def give_back(table: str) -> None:
@@ -281,12 +368,16 @@ def give_back(table: str) -> None:
 
 
 def rebuild_time_indexes() -> None:
-    kept = "SELECT jsonb_array_elements_text(obj_description(to_regprocedure('single_business_only()'), 'pg_proc')::jsonb)"
+    kept = (
+        "SELECT jsonb_array_elements_text(obj_description(to_regprocedure('single_business_only()'), 'pg_proc')::jsonb)"
+    )
     ops.rebuild_indexes("conversations", kept)
 
 
 def drop_new_tables() -> None:
-    with step("drop the new tables, functions and privileges", done=f"NOT {has_table('businesses')}", lock="businesses"):
+    with step(
+        "drop the new tables, functions and privileges", done=f"NOT {has_table('businesses')}", lock="businesses"
+    ):
         ops.disable_tenancy("users")  # its policy reads user_businesses
         for table in ("user_businesses", "users", "whatsapp_numbers", "businesses"):
             op.drop_table(table)
@@ -304,16 +395,26 @@ def _active(comment: str) -> sa.Column[bool]:
 
 
 def _business_id() -> sa.Column[object]:
-    return sa.Column("business_id", sa.Uuid, nullable=False, server_default=IN_SCOPE, comment="The business that the row belongs to")
+    return sa.Column(
+        "business_id", sa.Uuid, nullable=False, server_default=IN_SCOPE, comment="The business that the row belongs to"
+    )
 
 
 def _timestamps() -> Iterator[sa.Column[object]]:
     for name in ("created_at", "updated_at"):
-        yield sa.Column(name, sa.DateTime(timezone=True), nullable=False, server_default=sa.text("now()"), comment=LEGACY_COMMENTS["customers"][name])
+        yield sa.Column(
+            name,
+            sa.DateTime(timezone=True),
+            nullable=False,
+            server_default=sa.text("now()"),
+            comment=LEGACY_COMMENTS["customers"][name],
+        )
 
 
 def _has_key(name: str) -> str:
-    return f"EXISTS (SELECT FROM pg_constraint WHERE conname = '{name}' AND connamespace = current_schema()::regnamespace)"
+    return (
+        f"EXISTS (SELECT FROM pg_constraint WHERE conname = '{name}' AND connamespace = current_schema()::regnamespace)"
+    )
 
 
 def _frozen() -> str:

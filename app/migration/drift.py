@@ -6,6 +6,7 @@ itself writes both sides down: no text of a CHECK, a predicate, a policy or a fu
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
@@ -22,10 +23,7 @@ Catalogue = dict[tuple[str, str], str]
 """(object, aspect) to value, such as ("column customers.name", "type") to "character varying(100)"."""
 
 WATCHED_ROLES = ("app_tenant", "app_service", "anon", "authenticated")
-FAMILIES = (
-    {"integer", "bigint", "smallint"},
-    {"character varying", "text"},
-)
+FAMILIES = ({"integer", "bigint", "smallint"}, {"character varying", "text"})
 
 
 @dataclass(frozen=True)
@@ -140,8 +138,15 @@ def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> 
     return PriorityDispatchResult.CONTINUE
 
 
+@cache
+def register() -> str:
+    """Make the plugin known to Alembic, once a process, and return its name for `autogenerate_plugins`."""
+    Plugin.setup_plugin_from_module(sys.modules[__name__], "app.drift")
+    return "app.drift"
+
+
 def setup(plugin: Plugin) -> None:
-    """Register with Alembic."""
+    """Called by Alembic with the plugin of this module."""
     plugin.add_autogenerate_comparator(compare_catalogues, "autogenerate", priority=DispatchPriority.LAST)
 
 

@@ -127,7 +127,11 @@ def disable_tenancy(table: str) -> None:
     emit(f"DROP POLICY IF EXISTS app_tenant ON {table}")
     emit(f"DROP POLICY IF EXISTS app_service ON {table}")
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    emit(GRANT_SEQUENCES.replace("GRANT USAGE", "REVOKE ALL").replace(" TO app", " FROM app").format(table=literal(table)))
+    emit(
+        GRANT_SEQUENCES.replace("GRANT USAGE", "REVOKE ALL")
+        .replace(" TO app", " FROM app")
+        .format(table=literal(table))
+    )
     emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
 
 
@@ -227,4 +231,3 @@ EQUAL_INDEX = """SELECT i.indexrelid::regclass FROM pg_index i JOIN pg_class c O
            AND (SELECT array_agg(t.attname::text ORDER BY k.place) FROM unnest(i.indkey) WITH ORDINALITY k(attnum, place)
                   JOIN pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = k.attnum) = {columns}::text[]
          ORDER BY i.indexrelid LIMIT 1"""
-

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from alembic.util.exc import CommandError
 from sqlalchemy import URL, Engine, Integer, String, text
-from sqlalchemy.types import TypeEngine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import SchemaItem
+from sqlalchemy.types import TypeEngine
 
 from alembic import context
-from alembic.util.exc import CommandError
 from app.migration.steps import LOCK_TIMEOUT, Options
 
 RUNNER_LOCK = 0x77615F736368656D

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
-from alembic import op
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Connection, Insert, Select, Table, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
+from alembic import op
 from app.migration.progress import phase, watch
 
 LOCK_TIMEOUT = "200ms"
@@ -176,7 +176,7 @@ BEGIN
         PERFORM pg_sleep(pause * (0.5 + random()));
         pause := least(pause * 1.6, 3.0);
     END LOOP;
-END"""  # noqa: E501
+END"""
 
 EACH = """DECLARE
     statement text;
@@ -203,4 +203,3 @@ class ScriptImpl(PostgresqlImpl):
             values: Select[Any] = select(*construct._values.values()).where(~select(table).exists())  # type: ignore[union-attr]
             construct = table.insert().from_select(["version_num"], values)
         return super()._exec(construct, *args, **kwargs)
-

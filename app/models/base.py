@@ -2,17 +2,10 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
-from sqlalchemy import DateTime, ForeignKey, MetaData, Uuid, event, inspect, text
-from sqlalchemy.orm import (
-    DeclarativeBase,
-    Mapped,
-    Session,
-    declared_attr,
-    mapped_column,
-    validates,
-)
+from sqlalchemy import DateTime, ForeignKey, MetaData, Table, Uuid, event, inspect, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
 
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
 """The business that every row of the single-business database belongs to."""
@@ -21,8 +14,7 @@ TENANT_SCOPE = "business_id"
 """Key of `Session.info` that holds the business in scope, set by `app.db.tenant_session`."""
 
 UuidPk = Annotated[
-    uuid.UUID,
-    mapped_column(Uuid, primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier"),
+    uuid.UUID, mapped_column(Uuid, primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier")
 ]
 Flag = Annotated[bool, mapped_column(server_default=text("true"))]
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=text("now()"))]
@@ -46,7 +38,7 @@ class Base(DeclarativeBase):
         """Hand `__tenancy__` to the table, where the migration tools find it."""
         super().__init_subclass__(**kwargs)
         if cls.__tenancy__ and "__table__" in cls.__dict__:
-            cls.__table__.info["tenancy"] = cls.__tenancy__
+            cast(Table, cls.__table__).info["tenancy"] = cls.__tenancy__
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""
@@ -92,8 +84,7 @@ class TenantOwned:
         return mapped_column(
             ForeignKey("businesses.id", ondelete="CASCADE"),
             server_default=text(
-                "COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, "
-                f"'{DEFAULT_BUSINESS_ID}'::uuid)"
+                f"COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, '{DEFAULT_BUSINESS_ID}'::uuid)"
             ),
             sort_order=800,
             comment="The business that the row belongs to",

@@ -21,7 +21,7 @@ class Business(Timestamped, Base):
     """A business, such as a barbershop. Deleting one leaves the cascade to the database."""
 
     __tablename__ = "businesses"
-    __table_args__: ClassVar[dict[str, Any]] = {"comment": "Businesses: the tenants of the bot"}
+    __table_args__: Any = {"comment": "Businesses: the tenants of the bot"}
     __tenancy__: ClassVar[dict[str, str]] = {
         "using": "id = (SELECT current_business_id())",
         "grant": "SELECT, UPDATE (name, business_type, settings)",
@@ -39,19 +39,11 @@ class Business(Timestamped, Base):
     )
     is_active: Mapped[Flag] = mapped_column(comment="Whether the bot serves the business")
 
-    whatsapp_numbers: Mapped[list["WhatsappNumber"]] = relationship(
-        back_populates="business", passive_deletes="all"
-    )
+    whatsapp_numbers: Mapped[list["WhatsappNumber"]] = relationship(back_populates="business", passive_deletes="all")
     customers: Mapped[list["Customer"]] = relationship(back_populates="business", passive_deletes="all")
-    conversations: Mapped[list["Conversation"]] = relationship(
-        back_populates="business", passive_deletes="all"
-    )
-    user_businesses: Mapped[list["UserBusiness"]] = relationship(
-        back_populates="business", passive_deletes="all"
-    )
-    users: Mapped[list["User"]] = relationship(
-        secondary="user_businesses", back_populates="businesses", viewonly=True
-    )
+    conversations: Mapped[list["Conversation"]] = relationship(back_populates="business", passive_deletes="all")
+    user_businesses: Mapped[list["UserBusiness"]] = relationship(back_populates="business", passive_deletes="all")
+    users: Mapped[list["User"]] = relationship(secondary="user_businesses", back_populates="businesses", viewonly=True)
 
     def get_setting(self, key: str, default: Any = None) -> Any:
         """The value of a top-level key of `settings`, or `default` where the key is missing."""

@@ -1,7 +1,7 @@
 """A message of a conversation."""
 
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKeyConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -18,7 +18,7 @@ class Conversation(TenantOwned, Base):
     """One message, of the customer, of the assistant or of the system."""
 
     __tablename__ = "conversations"
-    __table_args__: ClassVar[Any] = (
+    __table_args__: Any = (
         # Composite, so that a message can never name another business's number.
         ForeignKeyConstraint(
             ["business_id", "whatsapp_number_id"],
@@ -26,12 +26,7 @@ class Conversation(TenantOwned, Base):
             ondelete="SET NULL (whatsapp_number_id)",
         ),
         Index(None, "business_id", "whatsapp_id", "timestamp"),
-        Index(
-            None,
-            "business_id",
-            "whatsapp_number_id",
-            postgresql_where=text("whatsapp_number_id IS NOT NULL"),
-        ),
+        Index(None, "business_id", "whatsapp_number_id", postgresql_where=text("whatsapp_number_id IS NOT NULL")),
         Index(
             "uq_conversations_business_id_whatsapp_message_id",
             "business_id",

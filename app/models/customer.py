@@ -1,6 +1,6 @@
 """A customer of a business."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -16,7 +16,7 @@ class Customer(TenantOwned, Timestamped, Base):
     """A person who writes to a business; the same person is another row in another business."""
 
     __tablename__ = "customers"
-    __table_args__: ClassVar[Any] = (
+    __table_args__: Any = (
         UniqueConstraint("business_id", "whatsapp_id"),
         {"comment": "Customers, each of one business"},
     )

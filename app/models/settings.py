@@ -1,12 +1,14 @@
 """The shape of `Business.settings`, and a dict that knows when it is changed at any depth."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from datetime import time
-from typing import Any, Literal, Self, SupportsIndex
+from functools import wraps
+from typing import Any, Literal, Self, TypeVar, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.ext.mutable import Mutable
 
+_T = TypeVar("_T")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
@@ -53,7 +55,7 @@ class BusinessSettings(_Open):
 
 
 class _Tracked:
-    """A container that reports a change to its owner; one that is no longer part of the settings still may."""
+    """A container that wraps what is put into it, and tells its owner when it is changed."""
 
     _owner: "_Tracked | None" = None
 
@@ -61,134 +63,73 @@ class _Tracked:
         if self._owner is not None:
             self._owner.changed()
 
-    def _track(self, value: Any) -> Any:
-        tracked: TrackedDict | TrackedList
-        if isinstance(value, Mapping):
-            tracked = TrackedDict()
-            dict.update(tracked, {k: tracked._track(v) for k, v in value.items()})
-        elif isinstance(value, list | tuple):
-            tracked = TrackedList()
-            list.extend(tracked, [tracked._track(v) for v in value])
-        else:
-            return value
-        tracked._owner = self
-        return tracked
+    def _adopt(self) -> None:
+        """Wrap plain dicts and lists among the values."""
+        items: Any = list(self.items() if isinstance(self, dict) else enumerate(cast(list[Any], self)))
+        for key, value in items:
+            if isinstance(value, dict | list) and getattr(value, "_owner", None) is not self:
+                wrapped = TrackedDict(value) if isinstance(value, dict) else TrackedList(value)
+                wrapped._owner = self
+                wrapped._adopt()
+                plain: Any = dict if isinstance(self, dict) else list
+                plain.__setitem__(self, key, wrapped)
 
 
+def _tracking(*methods: str) -> Callable[[type[_T]], type[_T]]:
+    """Make the mutating methods of a dict or list adopt new values and report the change."""
+
+    def decorate(cls: type[_T]) -> type[_T]:
+        def wrap(name: str) -> Callable[..., Any]:
+            plain = getattr(cls, name)
+
+            @wraps(plain)
+            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+                result = plain(self, *args, **kwargs)
+                self._adopt()
+                self.changed()
+                return self[args[0]] if name == "setdefault" else result
+
+            return method
+
+        for name in methods:
+            setattr(cls, name, wrap(name))
+        return cls
+
+    return decorate
+
+
+@_tracking("__setitem__", "__delitem__", "__ior__", "update", "setdefault", "pop", "popitem", "clear")
 class TrackedDict(_Tracked, dict[str, Any]):
-    """A dict inside the settings."""
+    """A dict inside the settings; copies and pickles are plain."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
 
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(key, self._track(value))
-        self.changed()
 
-    def __delitem__(self, key: str) -> None:
-        super().__delitem__(key)
-        self.changed()
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        super().update({k: self._track(v) for k, v in dict(*args, **kwargs).items()})
-        self.changed()
-
-    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
-        self.update(other)
-        return self
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        if key not in self:
-            self[key] = default
-        return self[key]
-
-    def pop(self, *args: Any) -> Any:
-        value = super().pop(*args)
-        self.changed()
-        return value
-
-    def popitem(self) -> tuple[str, Any]:
-        item = super().popitem()
-        self.changed()
-        return item
-
-    def clear(self) -> None:
-        super().clear()
-        self.changed()
-
-
+@_tracking(
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "extend", "insert", "pop", "remove"),
+    *("clear", "sort", "reverse"),
+)
 class TrackedList(_Tracked, list[Any]):
-    """A list inside the settings."""
+    """A list inside the settings; copies and pickles are plain."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (list(self),)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        tracked = [self._track(v) for v in value] if isinstance(index, slice) else self._track(value)
-        super().__setitem__(index, tracked)
-        self.changed()
-
-    def __delitem__(self, index: SupportsIndex | slice) -> None:
-        super().__delitem__(index)
-        self.changed()
-
-    def append(self, value: Any) -> None:
-        super().append(self._track(value))
-        self.changed()
-
-    def extend(self, values: Iterable[Any]) -> None:
-        super().extend([self._track(v) for v in values])
-        self.changed()
-
-    def __iadd__(self, values: Iterable[Any]) -> Self:  # type: ignore[override,misc]
-        self.extend(values)
-        return self
-
-    def __imul__(self, times: SupportsIndex) -> Self:
-        self[:] = list(self) * int(times)
-        return self
-
-    def insert(self, index: SupportsIndex, value: Any) -> None:
-        super().insert(index, self._track(value))
-        self.changed()
-
-    def pop(self, index: SupportsIndex = -1) -> Any:
-        value = super().pop(index)
-        self.changed()
-        return value
-
-    def remove(self, value: Any) -> None:
-        super().remove(value)
-        self.changed()
-
-    def clear(self) -> None:
-        super().clear()
-        self.changed()
-
-    def sort(self, **kwargs: Any) -> None:
-        super().sort(**kwargs)
-        self.changed()
-
-    def reverse(self) -> None:
-        super().reverse()
-        self.changed()
 
 
 class SettingsDict(TrackedDict, Mutable):
     """The settings as a whole: the owner that tells SQLAlchemy."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.coerce, ("settings", dict(self))
-
     def changed(self) -> None:
         Mutable.changed(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.coerce, ("settings", dict(self))
+
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        if isinstance(value, cls):
-            return value
-        if isinstance(value, dict):
-            settings = cls()
-            dict.update(settings, {k: settings._track(v) for k, v in value.items()})
-            return settings
-        return super().coerce(key, value)
+        if isinstance(value, cls) or not isinstance(value, dict):
+            return value if isinstance(value, cls) else super().coerce(key, value)
+        settings = cls(value)
+        settings._adopt()
+        return settings

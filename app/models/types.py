@@ -1,7 +1,8 @@
 """Column types that hold their promise on ORM, Core and bulk writes alike: they act where a value is bound."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
@@ -73,34 +74,35 @@ def check_password_hash(value: str) -> str:
     return value
 
 
-class PhoneNumber(TypeDecorator[str]):
-    """varchar(50) in E.164; whatever is written or compared is normalised first."""
-
-    impl = String(50)
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else normalise_phone_number(value)
-
-
-class Email(TypeDecorator[str]):
-    """varchar(255), trimmed and lower-case; whatever is written or compared is normalised first."""
-
-    impl = String(255)
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else normalise_email(value)
-
-
-class PasswordHash(TypeDecorator[str]):
-    """text that can be a password hash; plaintext is refused before it reaches a statement or its log."""
+class _Checked(TypeDecorator[str]):
+    """A string that passes through `check` whenever it is written or compared."""
 
     impl = Text
     cache_ok = True
+    check: ClassVar[Callable[[str], str]]
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else check_password_hash(value)
+        return None if value is None else type(self).check(value)
+
+
+class PhoneNumber(_Checked):
+    """varchar(50) in E.164."""
+
+    impl = String(50)
+    check = staticmethod(normalise_phone_number)
+
+
+class Email(_Checked):
+    """varchar(255), trimmed and lower-case."""
+
+    impl = String(255)
+    check = staticmethod(normalise_email)
+
+
+class PasswordHash(_Checked):
+    """text that can be a password hash; plaintext is refused before it reaches a statement or its log."""
+
+    check = staticmethod(check_password_hash)
 
 
 def token_cipher() -> MultiFernet:

@@ -17,7 +17,7 @@ class User(Timestamped, Base):
     """A login of the staff console; its roles are in `user_businesses`."""
 
     __tablename__ = "users"
-    __table_args__: ClassVar[Any] = (
+    __table_args__: Any = (
         Index("uq_users_email_lower", text("lower(email)"), unique=True),
         CheckConstraint(f"password_hash ~ '{PASSWORD_HASH}'", name="password_hash_is_a_hash"),
         {"comment": "People who manage businesses"},
@@ -37,9 +37,7 @@ class User(Timestamped, Base):
     full_name: Mapped[str | None] = mapped_column(String(255), comment="Name to show")
     is_active: Mapped[Flag] = mapped_column(comment="Whether the user may log in")
 
-    user_businesses: Mapped[list["UserBusiness"]] = relationship(
-        back_populates="user", passive_deletes="all"
-    )
+    user_businesses: Mapped[list["UserBusiness"]] = relationship(back_populates="user", passive_deletes="all")
     businesses: Mapped[list["Business"]] = relationship(
         secondary="user_businesses", back_populates="users", viewonly=True
     )

@@ -17,7 +17,7 @@ class UserBusiness(TenantOwned, Timestamped, Base):
     """A user's membership of a business: owner, admin or staff."""
 
     __tablename__ = "user_businesses"
-    __table_args__: ClassVar[Any] = (
+    __table_args__: Any = (
         PrimaryKeyConstraint("user_id", "business_id"),
         Index(None, "business_id"),
         CheckConstraint("role IN ('owner', 'admin', 'staff')", name="role_is_known"),
@@ -28,12 +28,8 @@ class UserBusiness(TenantOwned, Timestamped, Base):
         "grant": "SELECT, UPDATE (role), DELETE",
     }
 
-    user_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("users.id", ondelete="CASCADE"), comment="The user"
-    )
-    role: Mapped[str] = mapped_column(
-        String(50), server_default=text("'staff'"), comment="owner, admin or staff"
-    )
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), comment="The user")
+    role: Mapped[str] = mapped_column(String(50), server_default=text("'staff'"), comment="owner, admin or staff")
 
     user: Mapped["User"] = relationship(back_populates="user_businesses")
     business: Mapped["Business"] = relationship(back_populates="user_businesses")

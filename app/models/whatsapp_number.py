@@ -1,6 +1,6 @@
 """A WhatsApp number of a business."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
@@ -17,20 +17,15 @@ class WhatsappNumber(TenantOwned, Timestamped, Base):
     """A number that receives messages for a business, with Meta's credentials where Meta provides it."""
 
     __tablename__ = "whatsapp_numbers"
-    __table_args__: ClassVar[Any] = (
+    __table_args__: Any = (
         # What the composite foreign key of conversations refers to.
         UniqueConstraint("business_id", "id"),
         Index(
-            "uq_whatsapp_numbers_phone_number_active",
-            "phone_number",
-            unique=True,
-            postgresql_where=text("is_active"),
+            "uq_whatsapp_numbers_phone_number_active", "phone_number", unique=True, postgresql_where=text("is_active")
         ),
         CheckConstraint(r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name="phone_number_is_e164"),
         # A Fernet token: version 0x80 and the high bytes of a timestamp give gAAAA, the shortest has 100 characters.
-        CheckConstraint(
-            "access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'", name="access_token_is_ciphertext"
-        ),
+        CheckConstraint("access_token ~ '^gAAAA[A-Za-z0-9_-]{93,}={0,2}$'", name="access_token_is_ciphertext"),
         {"comment": "WhatsApp numbers, each of one business"},
     )
 
@@ -46,13 +41,9 @@ class WhatsappNumber(TenantOwned, Timestamped, Base):
 
     business: Mapped["Business"] = relationship(back_populates="whatsapp_numbers")
     conversations: Mapped[list["Conversation"]] = relationship(
-        back_populates="whatsapp_number",
-        passive_deletes="all",
-        foreign_keys="Conversation.whatsapp_number_id",
+        back_populates="whatsapp_number", passive_deletes="all", foreign_keys="Conversation.whatsapp_number_id"
     )
 
     @validates("phone_number")
     def _normalise_phone_number(self, _: str, value: str) -> str:
         return normalise_phone_number(value)
-
-
