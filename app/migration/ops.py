@@ -3,7 +3,7 @@
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.migration.steps import each, emit, literal
 
@@ -135,21 +135,15 @@ def disable_tenancy(table: str) -> None:
     emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
 
 
-def comment(table: str, text: str, columns: Mapping[str, str]) -> None:
-    """Comments on a table and its columns. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
-    emit(f"COMMENT ON TABLE {table} IS {literal(text)}")
-    for column, about in columns.items():
-        emit(f'COMMENT ON COLUMN {table}."{column}" IS {literal(about)}')
+def comment(table: str, comments: Mapping[str, str]) -> None:
+    """Comments by column, "" for the table. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
+    for column, about in comments.items():
+        target = f'COLUMN {table}."{column}"' if column else f"TABLE {table}"
+        emit(f"COMMENT ON {target} IS {literal(about)}")
 
 
 def create_index_concurrently(
-    name: str,
-    table: str,
-    columns: Sequence[str],
-    *,
-    unique: bool = False,
-    where: str | None = None,
-    unless: str = "false",
+    name: str, table: str, columns: str, *, unique: bool = False, where: str | None = None, unless: str = "false"
 ) -> None:
     """Build an index while the bot goes on; an invalid leftover of an interrupted build is dropped first.
 
@@ -157,8 +151,7 @@ def create_index_concurrently(
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
     each(f"drop what an interrupted run left of {name}", DROP_INVALID.format(name=literal(name)))
-    keys = ", ".join(f'"{c}"' if c == "timestamp" else c for c in columns)
-    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} ({keys})"
+    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} ({columns})"
     if where:
         build += f" WHERE {where}"
     each(f"index {name}", f"SELECT {literal(build)} WHERE to_regclass({literal(name)}) IS NULL AND NOT ({unless})")
@@ -184,9 +177,9 @@ def rebuild_indexes(table: str, definitions: str) -> None:
     )
 
 
-def rename_equal_index(name: str, table: str, columns: Sequence[str]) -> None:
+def rename_equal_index(name: str, table: str, column: str) -> None:
     """Give a plain index that does the same under another name its canonical name, so that none is built twice."""
-    equal = EQUAL_INDEX.format(table=literal(table), columns=literal("{" + ",".join(columns) + "}"))
+    equal = EQUAL_INDEX.format(table=literal(table), columns=literal("{" + column + "}"))
     emit(f"""DO $rename$
 DECLARE
     equal regclass;
