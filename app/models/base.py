@@ -2,9 +2,21 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import DateTime, ForeignKey, MetaData, Table, Uuid, event, inspect, text
+from sqlalchemy import (
+    DateTime,
+    ForeignKey,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    Uuid,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
 
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
@@ -35,10 +47,13 @@ class Base(DeclarativeBase):
     __tenancy__: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Hand `__tenancy__` to the table, where the migration tools find it."""
+        """Hand `__tenancy__` to the table, where the migration tools find it, and index its foreign keys."""
         super().__init_subclass__(**kwargs)
-        if cls.__tenancy__ and "__table__" in cls.__dict__:
-            cast(Table, cls.__table__).info["tenancy"] = cls.__tenancy__
+        table = cls.__dict__.get("__table__")
+        if isinstance(table, Table):
+            _index_foreign_keys(table)
+            if cls.__tenancy__:
+                table.info["tenancy"] = cls.__tenancy__
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""
@@ -49,6 +64,15 @@ class Base(DeclarativeBase):
     def __repr__(self) -> str:
         """The class and the key only: a repr lands in logs, and loads nothing."""
         return f"<{type(self).__name__} {inspect(self).identity or 'pending'}>"
+
+
+def _index_foreign_keys(table: Table) -> None:
+    """Every foreign key has an index that begins with its columns: one is added where none is declared."""
+    for key in sorted(table.foreign_key_constraints, key=lambda key: -len(key.columns)):
+        columns = list(key.columns)
+        unique = (c for c in table.constraints if isinstance(c, UniqueConstraint | PrimaryKeyConstraint))
+        if not any(list(i.columns)[: len(columns)] == columns for i in (*table.indexes, *unique)):
+            Index(None, *columns)
 
 
 def _jsonable(value: Any) -> Any:
@@ -71,7 +95,7 @@ class TenantOwned:
 
     `business_id` takes the business in scope by default, else the default business, which serves the
     single-business bot. Row level security binds `app_tenant` to the business in scope; `__tenancy__` may
-    narrow the grant. An index of the table must begin with business_id: the check `alembic check` says so.
+    narrow the grant. Refer to another tenant's table by a composite key that begins with business_id.
     """
 
     __tenancy__: ClassVar[dict[str, str]] = {

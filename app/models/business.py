@@ -21,7 +21,7 @@ class Business(Timestamped, Base):
     """A business, such as a barbershop. Deleting one leaves the cascade to the database."""
 
     __tablename__ = "businesses"
-    __table_args__: Any = {"comment": "Businesses: the tenants of the bot"}
+    __table_args__: Any = ({"comment": "Businesses: the tenants of the bot"},)
     __tenancy__: ClassVar[dict[str, str]] = {
         "using": "id = (SELECT current_business_id())",
         "grant": "SELECT, UPDATE (name, business_type, settings)",

@@ -1,7 +1,6 @@
 """Column types that hold their promise on ORM, Core and bulk writes alike: they act where a value is bound."""
 
 import re
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -77,12 +76,12 @@ def check_password_hash(value: str) -> str:
 class _Checked(TypeDecorator[str]):
     """A string that passes through `check` whenever it is written or compared."""
 
-    impl = Text
+    impl: Any = Text
     cache_ok = True
-    check: ClassVar[Callable[[str], str]]
+    check: "ClassVar[staticmethod[[str], str]]"
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else type(self).check(value)
+        return None if value is None else self.check(value)
 
 
 class PhoneNumber(_Checked):

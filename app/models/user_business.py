@@ -3,7 +3,7 @@
 import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, text
+from sqlalchemy import CheckConstraint, ForeignKey, PrimaryKeyConstraint, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, TenantOwned, Timestamped
@@ -19,7 +19,6 @@ class UserBusiness(TenantOwned, Timestamped, Base):
     __tablename__ = "user_businesses"
     __table_args__: Any = (
         PrimaryKeyConstraint("user_id", "business_id"),
-        Index(None, "business_id"),
         CheckConstraint("role IN ('owner', 'admin', 'staff')", name="role_is_known"),
         {"comment": "Which user has which role in which business"},
     )
