@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from uuid import UUID
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
@@ -73,12 +73,15 @@ def get_engine() -> Engine:
 
 
 def _hide_row(context: ExceptionContext) -> None:
-    """PostgreSQL repeats the whole row of a violated constraint in DETAIL: it may hold what nobody should log."""
+    """PostgreSQL repeats the row of a violated constraint in DETAIL, and libpq a line of the statement, values included."""
     driver_error = context.original_exception
-    detail = getattr(getattr(driver_error, "diag", None), "message_detail", None)
-    if detail and getattr(driver_error, "pgcode", None) in {"23502", "23514"}:
-        for error in filter(None, (driver_error, context.sqlalchemy_exception)):
-            error.args = tuple(str(arg).replace(detail, "(hidden)") for arg in error.args)
+    diag = getattr(driver_error, "diag", None)
+    detail = (
+        getattr(diag, "message_detail", None) if getattr(driver_error, "pgcode", None) in {"23502", "23514"} else None
+    )
+    for error in filter(None, (driver_error, context.sqlalchemy_exception)) if diag else ():
+        shown = (str(arg).replace(detail or "\0", "(hidden)") for arg in error.args)
+        error.args = tuple(re.sub(r"\nLINE \d+: .*\n *\^", "", arg) for arg in shown)
 
 
 class _Session(Session):
@@ -106,10 +109,11 @@ def session_scope() -> Iterator[Session]:
 
 
 _CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")
+_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _ESCAPE = re.compile(
-    r"\b(re)?set\s+((local|session)\s+)?(role|(session\s+)?authorization|app\s*\.|all\b)|\bset_config\s*\("
-    r"|\bdiscard\s+all|\bprepare\s+transaction"
-    r"|(^|;|\*/)\s*(commit|end|rollback|abort|begin|start)\b(?!\s+(transaction\s+)?to\b)",
+    r"\bset_config\W*\(|\bpg_settings\b"
+    r"|(^|;)\W*((re)?set\W+((local|session)\W+)?(role|session|authorization|session_authorization|app|all)\b"
+    r"|(commit|end|rollback|abort|begin|start|discard|do|prepare\W+transaction)\b(?!\W+((transaction|work)\W+)?to\b))",
     re.IGNORECASE,
 )
 
@@ -122,9 +126,10 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
     business for that transaction only, which is safe behind a transaction pooler. New rows get the business;
     another one is refused. The caller commits; what is not committed is rolled back.
 
-    Refused where Python sees it: statements that change role or scope or end the transaction, and AUTOCOMMIT.
-    What it cannot see, and what only the login role's own rights limit: a function of yours that changes the
-    role, the same inside a DO block's dynamic SQL, and the raw DBAPI connection. Build no SQL from input.
+    Refused where Python sees it: AUTOCOMMIT, DO blocks, and statements that change role or scope or end the
+    transaction, also beneath the session (`session.connection().commit()`). What it cannot see, and what only
+    the login role's own rights limit: a function of yours that changes the role, the same hidden from a reader
+    by comments within strings, and the raw DBAPI connection. Build no SQL from input.
 
     Args:
         business_id: the business in scope.
@@ -135,34 +140,40 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
         ValueError: business_id is not a UUID.
     """
     scope = UUID(str(business_id))
-    guarded: WeakSet[Connection] = WeakSet()
+    confined: WeakKeyDictionary[Connection, RootTransaction | None] = WeakKeyDictionary()
+
+    def guard(connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool) -> None:
+        if getattr(getattr(context, "compiled", None), "statement", None) is _CONFINE:
+            return
+        if connection.get_transaction() is not confined[connection]:
+            raise TenantScopeError(
+                "The transaction of a tenant session was ended beneath it, and its scope with it: "
+                "use the session's own commit and rollback, and no AUTOCOMMIT."
+            )
+        if _ESCAPE.search(statement) or _ESCAPE.search(_COMMENT.sub(" ", statement)):
+            raise TenantScopeError(
+                "A tenant session refuses statements that change role, scope or transaction: use a session of "
+                "SessionLocal for work beyond one business."
+            )
+
+    def confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        if transaction.nested:
+            return
+        if connection not in confined:
+            event.listen(connection, "before_cursor_execute", guard)
+        confined[connection] = None  # nothing passes the guard until the scope is set
+        if getattr(connection.connection.dbapi_connection, "autocommit", False):
+            raise TenantScopeError(
+                "A tenant session cannot use AUTOCOMMIT: its scope lasts as long as the transaction."
+            )
+        connection.execute(_CONFINE, {"id": str(scope)})
+        confined[connection] = connection.get_transaction()
+
     with SessionLocal(**kwargs) as session:
         session.info[TENANT_SCOPE] = scope
-
-        @event.listens_for(session, "after_begin")
-        def _confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
-            if transaction.nested:
-                return
-            if getattr(connection.connection.dbapi_connection, "autocommit", False):
-                raise TenantScopeError(
-                    "A tenant session cannot use AUTOCOMMIT: its scope lasts as long as the transaction."
-                )
-            connection.execute(_CONFINE, {"id": str(scope)})
-            if connection not in guarded:
-                event.listen(connection, "before_cursor_execute", _refuse_escape)
-                guarded.add(connection)
-
+        event.listen(session, "after_begin", confine)
         try:
             yield session
         finally:
-            for connection in guarded:
-                event.remove(connection, "before_cursor_execute", _refuse_escape)
-
-
-def _refuse_escape(_: Connection, __: Any, statement: str, ___: Any, context: Any, ____: bool) -> None:
-    compiled = getattr(context, "compiled", None)
-    if _ESCAPE.search(statement) and getattr(compiled, "statement", None) is not _CONFINE:
-        raise TenantScopeError(
-            "A tenant session refuses statements that change role, scope or transaction: use a session of "
-            "SessionLocal for work beyond one business."
-        )
+            for connection in confined:
+                event.remove(connection, "before_cursor_execute", guard)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Dialect, String, Text, cast, literal
+from sqlalchemy import ColumnElement, Dialect, String, Text, cast, literal_column, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.types import TypeDecorator
@@ -73,6 +73,15 @@ def check_password_hash(value: str) -> str:
     return value
 
 
+class Secret(str):
+    """A plain string but for its repr, with which SQLAlchemy's echo="debug" and tracebacks write rows down."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
 class _Checked(TypeDecorator[str]):
     """A string that passes through `check` whenever it is written or compared."""
 
@@ -88,6 +97,7 @@ class PhoneNumber(_Checked):
     """varchar(50) in E.164."""
 
     impl = String(50)
+    cache_ok = True
     check = staticmethod(normalise_phone_number)
 
 
@@ -95,13 +105,18 @@ class Email(_Checked):
     """varchar(255), trimmed and lower-case."""
 
     impl = String(255)
+    cache_ok = True
     check = staticmethod(normalise_email)
 
 
 class PasswordHash(_Checked):
     """text that can be a password hash; plaintext is refused before it reaches a statement or its log."""
 
+    cache_ok = True
     check = staticmethod(check_password_hash)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else Secret(value)
 
 
 def token_cipher() -> MultiFernet:
@@ -125,6 +140,11 @@ def token_cipher() -> MultiFernet:
         ) from None
 
 
+def _origin(column: ColumnElement[Any]) -> object:
+    """The table that a column of a table, an alias or a subquery comes from."""
+    return getattr(next(iter(column.base_columns)), "table", None)
+
+
 class EncryptedToken(TypeDecorator[str]):
     """A plain string to its user and Fernet ciphertext in the database, on ORM, Core and bulk writes."""
 
@@ -137,8 +157,9 @@ class EncryptedToken(TypeDecorator[str]):
     def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """Select the row's id with its ciphertext, so that an error can name the row."""
         columns = getattr(getattr(column, "table", None), "c", {})
-        row = cast(columns["id"], Text) if "id" in columns else literal("")
-        return row.concat(" ").concat(column)
+        known = "id" in columns and _origin(columns["id"]) is _origin(column)
+        row = cast(columns["id"], Text) if known else literal_column("''")
+        return type_coerce(row.concat(literal_column("' '")).concat(column), self)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         if value is None:
@@ -146,7 +167,7 @@ class EncryptedToken(TypeDecorator[str]):
         row, _, ciphertext = value.rpartition(" ")
         cipher = token_cipher()
         try:
-            return cipher.decrypt(ciphertext).decode()
+            return Secret(cipher.decrypt(ciphertext).decode())
         except InvalidToken:
             raise TokenError(
                 f"The access token of whatsapp_numbers {row or '(id not selected)'} cannot be decrypted: no key in "
