@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 import app.models
 from alembic import context
 from app.db import CONNECT_ARGS, database_url
-from app.migration import drift, runner
+from app.migration import autogenerate, drift, runner
 from app.migration.steps import DryRun
 
 OPTIONS: dict[str, Any] = {
@@ -18,14 +18,15 @@ OPTIONS: dict[str, Any] = {
     "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
     "compare_type": runner.same_type,
     "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
+    "process_revision_directives": autogenerate.make_safe,
     "include_object": runner.include_object,
 }
 
 
 def run_offline() -> None:
     context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS)
-    runner.write_header()
     with context.begin_transaction():
+        runner.write_header()
         context.run_migrations()
 
 
@@ -34,7 +35,7 @@ def run_online() -> None:
     runner.refuse_pooler(url)
     engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
     event.listen(engine, "connect", runner.set_session_defaults)
-    with runner.only_one(engine, changes=runner.changes_schema()), engine.connect() as connection:
+    with engine.connect() as connection, runner.only_one(connection, changes=runner.changes_schema()):
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
             context.run_migrations()

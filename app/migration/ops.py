@@ -5,7 +5,7 @@ What a trigger or a policy looks like is written here once; revisions, autogener
 
 from collections.abc import Mapping
 
-from app.migration.steps import each, emit, literal
+from app.migration.steps import each, emit, literal, step
 
 CURRENT_BUSINESS_ID = """
 CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
@@ -150,11 +150,26 @@ def create_index_concurrently(
     Nothing is built where an index of that name is there, or the SQL condition `unless` holds.
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
-    each(f"drop what an interrupted run left of {name}", DROP_INVALID.format(name=literal(name)))
+    each(f"drop what an interrupted run left of {name}", DROP_INVALID.format(name=literal(name)), table=table)
     build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} ({columns})"
     if where:
         build += f" WHERE {where}"
-    each(f"index {name}", f"SELECT {literal(build)} WHERE to_regclass({literal(name)}) IS NULL AND NOT ({unless})")
+    missing = f"SELECT {literal(build)} WHERE to_regclass({literal(name)}) IS NULL AND NOT ({unless})"
+    each(f"index {name}", missing, table=table)
+
+
+def drop_index_concurrently(name: str) -> None:
+    """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
+    there = f"SELECT 'DROP INDEX CONCURRENTLY {name}' WHERE to_regclass({literal(name)}) IS NOT NULL"
+    each(f"drop index {name}", there, table=name)
+
+
+def create_unique_concurrently(name: str, table: str, columns: str) -> None:
+    """Add a unique constraint over an index that was built concurrently. Locks: ACCESS EXCLUSIVE, milliseconds."""
+    there = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass({literal(table)}) AND conname = {literal(name)})"
+    create_index_concurrently(name, table, columns, unique=True)
+    with step(f"unique constraint {name}", done=there, lock=table):
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
 
 
 def rebuild_indexes(table: str, definitions: str) -> None:
@@ -169,11 +184,13 @@ def rebuild_indexes(table: str, definitions: str) -> None:
         f"drop what an interrupted run left of the indexes of {table}",
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM ({listed}) AS t "
         "JOIN pg_index i ON i.indexrelid = to_regclass(name) AND NOT i.indisvalid",
+        table=table,
     )
     each(
         f"an index of {table}",
         f"SELECT regexp_replace(d, '^CREATE( UNIQUE)? INDEX ', 'CREATE\\1 INDEX CONCURRENTLY ') "
         f"FROM ({listed}) AS t WHERE to_regclass(name) IS NULL",
+        table=table,
     )
 
 
@@ -197,6 +214,7 @@ def validate_constraint(name: str, table: str) -> None:
         f"validate {name}",
         f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT {name}' FROM pg_constraint "
         f"WHERE conrelid = to_regclass({literal(table)}) AND conname = {literal(name)} AND NOT convalidated",
+        table=table,
     )
 
 

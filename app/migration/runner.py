@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, Integer, String, text
+from sqlalchemy import URL, Connection, Integer, String
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
@@ -25,9 +25,27 @@ SESSION_DEFAULTS = (
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
     "SET statement_timeout = 0",
     "SET idle_in_transaction_session_timeout = 0",
+    # A killed migration's backend would otherwise finish its statement, and hold its locks, without a client.
+    "SET client_connection_check_interval = '500ms'",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
 )
+
+HEADER = """DO $head$
+DECLARE
+    recorded text;
+BEGIN
+    IF NOT pg_try_advisory{scope}_lock({key}) THEN
+        RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';
+    END IF;
+    IF to_regclass('alembic_version') IS NOT NULL THEN
+        SELECT string_agg(version_num, ', ' ORDER BY version_num) INTO recorded FROM alembic_version;
+    END IF;
+    recorded := coalesce(recorded, 'base');
+    IF recorded NOT IN ({known}) THEN
+        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but alembic_version says %: nothing was changed; bring the database to {first} first', recorded;
+    END IF;
+END $head$;"""
 
 
 def parse_options(arguments: dict[str, str]) -> Options:
@@ -101,42 +119,46 @@ def changes_schema() -> bool:
 
 
 @contextmanager
-def only_one(engine: Engine, *, changes: bool) -> Iterator[None]:
+def only_one(connection: Connection, *, changes: bool) -> Iterator[None]:
     """Let one run at a time change the database; the others wait, then find nothing to do.
 
-    The lock is polled on a connection of its own: a session that waits inside pg_advisory_lock would hold a
-    snapshot, for which CREATE INDEX CONCURRENTLY of the run that has the lock would wait in turn.
+    The lock belongs to the connection that works, so that it lasts as long as the work, and is polled below
+    SQLAlchemy in autocommit: Alembic would take an open transaction for somebody else's, and a session that
+    waits inside pg_advisory_lock would hold a snapshot, for which the other's CREATE INDEX CONCURRENTLY waits.
     """
     if not changes:
         yield
         return
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        taken = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=RUNNER_LOCK)
+    raw: Any = connection.connection.dbapi_connection
+    raw.autocommit = True
+    with raw.cursor() as cursor:
         said = False
-        while not connection.execute(taken).scalar():
+        while cursor.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER_LOCK]) or not cursor.fetchone()[0]:
             if not said:
                 print("Another migration of this database is running: waiting for it.", file=sys.stderr, flush=True)
                 said = True
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
-        yield
+    raw.autocommit = False
+    yield
 
 
 def write_header() -> None:
-    """The head of a script for psql: stop at the first error, the session defaults, one run at a time."""
-    impl = context.get_context().impl
-    options: Options = context.get_context().opts["schema_options"]
-    single = options.single_transaction
-    if not single:
-        impl.static_output("\\set ON_ERROR_STOP on\n\\set SHOW_CONTEXT never")
-    for statement in SESSION_DEFAULTS:
-        if not single:
-            impl.static_output(f"{statement};")
-    if not single:
-        impl.static_output(
-            f"DO $lock$ BEGIN\n    IF NOT pg_try_advisory_lock({RUNNER_LOCK}) THEN\n"
-            "        RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';\n"
-            "    END IF;\nEND $lock$;"
-        )
+    """The head of a script: session defaults, one run at a time, and the revisions that it is for.
+
+    For psql also: stop at the first error. In a single transaction nothing outlives that.
+    """
+    migrations = context.get_context()
+    write = migrations.impl.static_output
+    local, scope = ("LOCAL ", "_xact") if migrations.opts["schema_options"].single_transaction else ("", "")
+    if not local:
+        write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
+    write("\n".join(f"{setting.replace('SET ', f'SET {local}')};" for setting in SESSION_DEFAULTS))
+    steps = list(migrations._migrations_fn(migrations.get_current_heads(), migrations))  # type: ignore[misc]
+    moves = [(i.source_revision_ids, i.destination_revision_ids) for i in (s.info for s in steps) if not i.is_stamp]
+    path = [", ".join(revisions) or "base" for move in moves for revisions in move]
+    known = ", ".join(f"'{revision}'" for revision in dict.fromkeys(path))
+    if path:
+        write(HEADER.format(scope=scope, key=RUNNER_LOCK, known=known, first=path[0], last=path[-1]))
 
 
 def same_type(_: object, __: object, ___: object, inspected: TypeEngine[Any], declared: TypeEngine[Any]) -> bool | None:
@@ -146,8 +168,9 @@ def same_type(_: object, __: object, ___: object, inspected: TypeEngine[Any], de
 
 
 def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
-    """A team's own tables, and its own columns and indexes on ours, are not drift."""
-    return not (reflected and compare_to is None)
+    """A team's own tables, and its own columns and indexes on the adopted tables, are not drift."""
+    table = getattr(item, "table", None)
+    return not (reflected and compare_to is None and (kind == "table" or str(table) in {"customers", "conversations"}))
 
 
 def sentence(error: DBAPIError) -> str:
@@ -155,11 +178,11 @@ def sentence(error: DBAPIError) -> str:
     original: Any = error.orig
     diag = getattr(original, "diag", None)
     message = (getattr(diag, "message_primary", None) or str(original)).strip()
+    message = " ".join(message.split())
     code = getattr(original, "pgcode", None)
     if code == "P0001" or (code == "55P03" and message.startswith("gave up")):
         return f"{message}."
     if code is None and error.connection_invalidated is False and "server closed" not in message:
-        reason = " ".join(line.strip() for line in message.splitlines())
-        return f"Cannot connect to the database of DATABASE_URL: {reason}."
+        return f"Cannot connect to the database of DATABASE_URL: {message}."
     again = "finished steps are kept: mend the cause and run the same command again"
     return f"The database refused a step ({message}); {again}."

@@ -14,6 +14,7 @@ from typing import Any, cast
 from alembic.ddl.postgresql import PostgresqlImpl
 from sqlalchemy import Connection, Insert, Select, Table, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
 from alembic import op
@@ -84,7 +85,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
     Args:
         title: what it does, for the progress line and the script.
         done: SQL condition that is true once the step has been carried out.
-        lock: the existing table that the step locks, named when somebody does not give it back.
+        lock: the existing table that the step locks, named when somebody does not give it back. An autovacuum
+            would outlast every short try: a lock that the bot does not wait for sends it away first.
 
     Raises:
         sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
@@ -106,24 +108,36 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         done=done,
         lock_timeout=LOCK_TIMEOUT,
         lock_wait=options().lock_wait,
-        blocker=BLOCKER.format(table=literal(lock or "")),
-        table=lock or "a table",
-        state="nothing was changed" if options().single_transaction else "finished steps are kept",
+        first=f"LOCK TABLE {lock} IN SHARE UPDATE EXCLUSIVE MODE;" if lock else "",
+        blocker=BLOCKER.format(table=literal(lock) if lock else "NULL", others="false"),
+        gave_up=_gave_up(lock or "a table", "%"),
+        gone=GONE,
     )
     with phase(title) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
-def each(title: str, query: str) -> None:
-    """Run every statement that `query` returns, each by itself, outside of a transaction.
+def _gave_up(table: str, blocker: str) -> str:
+    state = "nothing was changed" if options().single_transaction else "finished steps are kept"
+    return (
+        f"gave up after {options().lock_wait:g} s waiting for a lock on {table}: {blocker}; end that transaction, "
+        f"or wait for it, then run the same command again ({state})"
+    )
+
+
+def each(title: str, query: str, *, table: str) -> None:
+    """Run every statement that `query` returns on `table`, each by itself, outside of a transaction.
 
     In a script psql's `\\gexec` does it; in a single transaction a DO block does, without CONCURRENTLY.
+
+    Raises:
+        RuntimeError: as `step` does where a lock was not to be had.
     """
     context = op.get_context()
-    wait = f"{int(options().lock_wait * 1000)}ms"
+    wait = f"{max(1, int(options().lock_wait * 1000))}ms"
     if options().single_transaction:
-        loop = EACH.format(query=query)
-        emit(f"DO {dollar_quoted(loop)}")
+        loop = EACH.format(query=query.replace(" CONCURRENTLY", ""))
+        emit(f"-- {title}\nDO {dollar_quoted(loop)}")
     elif context.as_sql:
         context.impl.static_output(
             f"-- {title}\nSET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
@@ -133,20 +147,31 @@ def each(title: str, query: str) -> None:
         statements = connection.exec_driver_sql(query, execution_options={"no_parameters": True}).scalars().all()
         connection.exec_driver_sql(f"SET lock_timeout = '{wait}'")
         for statement in statements:
-            with phase(title), watch(connection, statement):
-                emit(statement)
+            try:
+                with phase(title), watch(connection, statement):
+                    emit(statement)
+            except OperationalError as error:
+                if getattr(error.orig, "pgcode", None) != "55P03":
+                    raise
+                # A concurrent build waits for every older snapshot of the database, too.
+                who = BLOCKER.format(table=literal(table), others="a.backend_xmin IS NOT NULL")
+                blocker = connection.exec_driver_sql(who, execution_options={"no_parameters": True}).scalar()
+                raise RuntimeError(f"{_gave_up(table, blocker or GONE)}.") from error
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 BLOCKER = """
-SELECT format('pid %s of user %s has held it for %s, its query started at %s',
-              a.pid, coalesce(a.usename, '?'), justify_interval(date_trunc('second', clock_timestamp() - a.xact_start)),
+SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+              a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
- WHERE l.locktype = 'relation' AND l.relation = to_regclass({table}) AND l.granted AND a.pid <> pg_backend_pid()
+  FROM pg_stat_activity AS a
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND ({others} OR a.pid IN (
+           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass({table}) AND l.granted))
  ORDER BY a.xact_start LIMIT 1
 """
 """Who holds a lock on a table, the oldest transaction first."""
+
+GONE = "nobody any more, or a prepared transaction (pg_prepared_xacts)"
 
 STEP = """DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';
@@ -159,6 +184,8 @@ BEGIN
     LOOP
         -- The inner block gives its locks back when it fails.
         BEGIN
+            SET LOCAL lock_timeout = '2s';
+            {first}
             SET LOCAL lock_timeout = '{lock_timeout}';
             SET LOCAL timezone = 'UTC';
 -- begin
@@ -169,8 +196,8 @@ BEGIN
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := ({blocker});
-                RAISE EXCEPTION 'gave up after {lock_wait:g} s waiting for a lock on {table}: %; end that transaction, or wait for it, then run the same command again ({state})',
-                    coalesce(blocker, 'the holder is gone by now') USING ERRCODE = 'lock_not_available';
+                RAISE EXCEPTION '{gave_up}', coalesce(blocker, '{gone}')
+                    USING ERRCODE = 'lock_not_available';
             END IF;
         END;
         PERFORM pg_sleep(pause * (0.5 + random()));
@@ -184,7 +211,7 @@ BEGIN
     FOR statement IN
         {query}
     LOOP
-        EXECUTE replace(statement, ' CONCURRENTLY', '');
+        EXECUTE statement;
     END LOOP;
 END"""
 
