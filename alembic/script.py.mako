@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from alembic import op
 from app.migration import ops
+from app.migration.ops import has_column, has_table
 from app.migration.steps import outside_transaction, step
 ${imports if imports else ""}
 

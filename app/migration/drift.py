@@ -16,6 +16,7 @@ from alembic.runtime.plugins import Plugin
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Connection, MetaData, text
 
+from app.migration import autogenerate
 from app.migration import ops as schema_ops
 
 SCRATCH = "whatsapp_bot_schema_drift"
@@ -23,6 +24,7 @@ Catalogue = dict[tuple[str, str], str]
 """(object, aspect) to value, such as ("column customers.name", "type") to "character varying(100)"."""
 
 WATCHED_ROLES = ("app_tenant", "app_service", "anon", "authenticated")
+OTHERS = {"alembic_version", "current_business_id()", "set_updated_at()"}
 FAMILIES = ({"integer", "bigint", "smallint"}, {"character varying", "text"})
 
 
@@ -59,7 +61,7 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
         expected = catalogue(connection, SCRATCH)
         scratch.rollback()
     connection.execute(text("SELECT set_config('search_path', :path, false)"), {"path": path})
-    return compare(expected, found, {t.name for t in metadata.tables.values()} | {"alembic_version"})
+    return compare(expected, found, {t.name for t in metadata.tables.values()} | OTHERS)
 
 
 def build(connection: Connection, metadata: MetaData) -> None:
@@ -89,7 +91,7 @@ def compare(expected: Catalogue, found: Catalogue, tables: set[str]) -> list[Dri
         elif found.get((name, aspect)) != value and not same_family(aspect, value, found.get((name, aspect))):
             drifts.append(Drift(name, aspect, value, found.get((name, aspect), "nothing")))
     for (name, aspect), value in found.items():
-        kind, owner = name.split()[0], name.rsplit(" on ", 1)[-1].split(".")[0]
+        kind, owner = name.split()[0], name.split()[-1].split(".")[0]
         if (name, aspect) in expected or owner not in tables:
             continue
         if kind in {"policy", "privilege"} or (aspect == "state" and value != "valid"):
@@ -147,6 +149,7 @@ def register() -> str:
 
 def setup(plugin: Plugin) -> None:
     """Called by Alembic with the plugin of this module."""
+    autogenerate.setup(plugin)
     plugin.add_autogenerate_comparator(compare_catalogues, "autogenerate", priority=DispatchPriority.LAST)
 
 
@@ -156,7 +159,7 @@ WITH t AS (
 ), acl AS (
     SELECT format('table %s', relname) AS name, relname AS owner, relacl AS acl FROM t
     UNION ALL SELECT format('column %s.%s', t.relname, attname), t.relname, attacl FROM t JOIN pg_attribute a ON attrelid = t.oid
-    UNION ALL SELECT format('sequence %s', s.relname), t.relname, s.relacl
+    UNION ALL SELECT format('sequence %s of %s', s.relname, t.relname), t.relname, s.relacl
       FROM t JOIN pg_depend d ON d.refobjid = t.oid AND d.deptype = 'a' JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     UNION ALL SELECT format('function %s()', proname), 'functions',
            coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)

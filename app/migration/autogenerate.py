@@ -1,0 +1,173 @@
+"""What `alembic revision --autogenerate` adds to Alembic: mixins become operations, and all of it takes safe forms.
+
+A new table is made in one step. On a table that exists, catalogue changes go into a step, indexes are built
+concurrently, and foreign keys are added NOT VALID, then validated.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from inspect import signature
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.autogenerate.render import render_op_text
+from alembic.operations import ops
+from alembic.runtime.migration import MigrationContext
+from alembic.runtime.plugins import Plugin
+from alembic.util import PriorityDispatchResult
+from sqlalchemy import Table, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, Index
+
+from app.migration import ops as schema_ops
+
+INVERSE = {
+    "enable_tenancy": "disable_tenancy",
+    "create_updated_at_trigger": "drop_updated_at_trigger",
+    "create_index_concurrently": "drop_index_concurrently",
+}
+INVERSE |= {v: k for k, v in INVERSE.items()}
+
+
+class SchemaOp(ops.MigrateOperation):
+    """A call of a function of `app.migration.ops`; its inverse is looked up in INVERSE."""
+
+    def __init__(self, name: str, table: str, *arguments: str, **options: Any) -> None:
+        self.name, self.table_name, self.arguments, self.options = name, table, arguments, options
+
+    def reverse(self) -> "SchemaOp":
+        return SchemaOp(INVERSE[self.name], self.table_name, *self.arguments, **self.options)
+
+    def to_diff_tuple(self) -> tuple[str, str]:
+        return self.name, self.table_name
+
+
+class Block(ops.MigrateOperation):
+    """A `with` statement around operations."""
+
+    def __init__(self, header: str, body: Sequence[ops.MigrateOperation]) -> None:
+        self.header, self.ops = header, body
+
+
+@renderers.dispatch_for(SchemaOp)
+def _render_schema_op(_: AutogenContext, op: SchemaOp) -> str:
+    if op.name == "drop_index_concurrently":
+        return f"ops.drop_index_concurrently({op.arguments[0]!r})"
+    defaults = {p.name: p.default for p in signature(getattr(schema_ops, op.name)).parameters.values()}
+    options = {k: v for k, v in op.options.items() if k in defaults and v != defaults[k]}
+    values = [repr(a) for a in op.arguments[:1]] + [repr(op.table_name)] + [repr(a) for a in op.arguments[1:]]
+    return f"ops.{op.name}({', '.join([*values, *(f'{k}={v!r}' for k, v in options.items())])})"
+
+
+@renderers.dispatch_for(Block)
+def _render_block(context: AutogenContext, block: Block) -> str:
+    lines = "\n".join(render_op_text(context, op) for op in block.ops).splitlines()
+    return "\n    ".join([block.header, *lines])
+
+
+def compare_mixins(
+    context: AutogenContext,
+    modify: ops.ModifyTableOps,
+    schema: str | None,
+    name: str,
+    found: Table | None,
+    declared: Table | None,
+) -> PriorityDispatchResult:
+    """The comparator of a table: trigger and tenancy that its mixins declare, against those it has."""
+    if declared is None or context.connection is None:
+        return PriorityDispatchResult.CONTINUE
+    there = context.connection.execute(_THERE, {"table": name}).one()
+    tenancy = declared.info.get("tenancy")
+    wanted = {
+        "create_updated_at_trigger": ("updated_at" in declared.c, there.trigger, {}),
+        "enable_tenancy": (bool(tenancy), there.policy, tenancy or {}),
+    }
+    for operation, (is_wanted, is_there, options) in wanted.items():
+        if is_wanted and not is_there:
+            modify.ops.append(SchemaOp(operation, name, **options))
+        elif is_there and not is_wanted:
+            modify.ops.insert(0, SchemaOp(INVERSE[operation], name))
+    return PriorityDispatchResult.CONTINUE
+
+
+_THERE = text(
+    "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(:table) AND tgname = 'set_updated_at') AS trigger,"
+    " EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(:table) AND polname = 'app_tenant') AS policy"
+)
+
+
+def make_safe(context: MigrationContext, revision: object, directives: list[ops.MigrationScript]) -> None:
+    """For `process_revision_directives`: put the operations into steps that do not make the bot wait."""
+    for script in directives:
+        for side in (script.upgrade_ops, script.downgrade_ops):
+            if side is not None and side.ops and not any(type(o).__name__ == "DriftOp" for o in side.ops):
+                side.ops = [Block("with outside_transaction():", list(_steps(list(_flat(side.ops)))))]
+
+
+def _flat(operations: Iterable[ops.MigrateOperation]) -> Iterator[Any]:
+    for operation in operations:
+        yield from operation.ops if isinstance(operation, ops.ModifyTableOps) else [operation]
+
+
+def _steps(operations: list[Any]) -> Iterator[ops.MigrateOperation]:
+    """Tables as a whole first or last, as Alembic ordered them; changes of tables that exist in between."""
+    created = [o.table_name for o in operations if isinstance(o, ops.CreateTableOp)]
+    dropped = [o.table_name for o in operations if isinstance(o, ops.DropTableOp)]
+    by_table: dict[str, list[Any]] = {}
+    for operation in operations:
+        table = getattr(operation, "table_name", None) or getattr(operation, "source_table", None)
+        by_table.setdefault(str(table), []).append(operation)
+    for table, group in by_table.items():
+        if table in created:
+            group[0].info = {}  # what the mixins said is in the operations
+            yield Block(f"with step({f'table {table}'!r}, done=has_table({table!r})):", group)
+        elif table in dropped:
+            gone = [o for o in group if isinstance(o, ops.DropTableOp)]
+            yield Block(f'with step({f"drop table {table}"!r}, done=f"NOT {{has_table({table!r})}}"):', gone)
+        else:
+            yield from _change(table, group)
+
+
+def _change(table: str, group: list[Any]) -> Iterator[ops.MigrateOperation]:
+    """An existing table: what is only catalogue in one step, the rest concurrently around it."""
+    slow: list[ops.MigrateOperation] = []
+    quick: list[ops.MigrateOperation] = []
+    for operation in group:
+        if isinstance(operation, ops.CreateIndexOp):
+            slow.append(_concurrent_index(operation.to_index(), table))
+        elif isinstance(operation, ops.DropIndexOp):
+            yield SchemaOp("drop_index_concurrently", table, str(operation.index_name))
+        elif isinstance(operation, ops.CreateUniqueConstraintOp):
+            columns = ", ".join(str(column) for column in operation.columns)
+            slow.append(SchemaOp("create_unique_concurrently", table, str(operation.constraint_name), columns))
+        elif isinstance(operation, ops.CreateForeignKeyOp):
+            operation.kw["postgresql_not_valid"] = True
+            quick.append(operation)
+            slow.append(SchemaOp("validate_constraint", table, str(operation.constraint_name)))
+        else:
+            quick.append(operation)
+    if quick:
+        added = [o.column.name for o in quick if isinstance(o, ops.AddColumnOp)]
+        gone = [o.column_name for o in quick if isinstance(o, ops.DropColumnOp)]
+        done = '"false"'
+        if added:
+            done = f"has_column({table!r}, {added[0]!r})"
+        elif gone:
+            done = f'f"NOT {{has_column({table!r}, {gone[0]!r})}}"'
+        yield Block(f"with step({f'change {table}'!r}, done={done}, lock={table!r}):", quick)
+    yield from slow
+
+
+def _concurrent_index(index: Index, table: str) -> SchemaOp:
+    """`op.create_index` in the form that nobody waits for."""
+    definition = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    columns, _, where = definition.split(f"{table} (", 1)[1].partition(") WHERE ")
+    options: dict[str, Any] = {"unique": True} if index.unique else {}
+    if where:
+        options["where"] = where
+    return SchemaOp("create_index_concurrently", table, str(index.name), columns.removesuffix(")"), **options)
+
+
+def setup(plugin: Plugin) -> None:
+    """Called by Alembic with the plugin of this module."""
+    plugin.add_autogenerate_comparator(compare_mixins, "table")

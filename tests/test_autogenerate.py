@@ -1,0 +1,160 @@
+"""Declared once: a model with the mixins becomes a complete revision, and changing a mixin writes the change."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from tests.support import ROOT, catalogue, execute, plain, psql, rows
+
+BOOKING = '''"""A booking of a customer."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import DateTime, ForeignKeyConstraint, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, TenantOwned, Timestamped
+
+
+class Booking(TenantOwned, Timestamped, Base):
+    """An appointment."""
+
+    __tablename__ = "bookings"
+    __table_args__: Any = (
+        ForeignKeyConstraint(
+            ["business_id", "whatsapp_id"], ["customers.business_id", "customers.whatsapp_id"], ondelete="CASCADE"
+        ),
+        {"comment": "Appointments"},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, comment="Identifier")
+    whatsapp_id: Mapped[str] = mapped_column(String(50), comment="The customer")
+    starts_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), comment="When it begins")
+'''
+
+
+class Copy:
+    """A scratch copy of the project that a team works on, with a database of its own."""
+
+    def __init__(self, folder: Path, url: URL) -> None:
+        self.folder, self.url = folder, url
+        for name in ("app", "alembic"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "alembic.ini", folder)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def add_model(self, module: str, text: str) -> None:
+        self.write(f"app/models/{module}.py", text)
+        init = self.folder / "app/models/__init__.py"
+        line = f"from app.models.{module} import {module.capitalize()} as {module.capitalize()}\n"
+        if line not in init.read_text(encoding="utf-8"):
+            init.write_text(init.read_text(encoding="utf-8") + line, encoding="utf-8")
+
+    def alembic(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "DATABASE_URL": plain(self.url), "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def revise(self, message: str) -> str:
+        self.alembic("revision", "--autogenerate", "-m", message)
+        newest = max((self.folder / "alembic/versions").glob("*.py"), key=lambda path: path.stat().st_mtime_ns)
+        text = newest.read_text(encoding="utf-8")
+        ast.parse(text)
+        return text
+
+
+@pytest.fixture
+def copy(tmp_path: Path, database: URL) -> Copy:
+    return Copy(tmp_path, database)
+
+
+def test_a_new_model_is_a_complete_revision(copy: Copy) -> None:
+    before = catalogue(copy.url)
+    copy.add_model("booking", BOOKING)
+    revision = copy.revise("bookings")
+    for operation in (
+        "op.create_table('bookings'",
+        "ops.create_updated_at_trigger('bookings')",
+        "ops.enable_tenancy('bookings'",
+    ):
+        assert operation in revision
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+    found = catalogue(copy.url)
+    assert found["table bookings", "row level security"] == "on"
+    assert ("policy app_tenant on bookings", "definition") in found
+    assert ("trigger set_updated_at on bookings", "definition") in found
+    assert ("index ix_bookings_business_id_whatsapp_id on bookings", "definition") in found
+    copy.alembic("downgrade", "-1")
+    assert catalogue(copy.url) == before
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+
+
+def test_mixins_added_and_taken_away_on_a_table_that_exists(copy: Copy) -> None:
+    plain_model = (
+        BOOKING.replace("Booking(TenantOwned, Timestamped, Base)", "Booking(Base)")
+        .replace("from app.models.base import Base, TenantOwned, Timestamped", "from app.models.base import Base")
+        .replace('        ForeignKeyConstraint(\n            ["business_id", "whatsapp_id"], ["customers.business_id", '
+                 '"customers.whatsapp_id"], ondelete="CASCADE"\n        ),\n', "")
+        .replace("DateTime, ForeignKeyConstraint, String", "DateTime, String")
+    )  # fmt: skip
+    copy.add_model("booking", plain_model)
+    copy.revise("bookings")
+    copy.alembic("upgrade", "head")
+    before = catalogue(copy.url)
+    execute(copy.url, "INSERT INTO bookings (whatsapp_id, starts_at) VALUES ('573000000001', now())")
+    execute(copy.url, "INSERT INTO customers (whatsapp_id, name) VALUES ('573000000001', 'Ana')")
+
+    copy.add_model("booking", BOOKING)
+    added = copy.revise("bookings of tenants")
+    for form in (
+        "lock='bookings'",
+        "op.add_column('bookings'",
+        "postgresql_not_valid=True",
+        "ops.validate_constraint('fk_bookings_customers', 'bookings')",
+        "ops.create_index_concurrently('ix_bookings_business_id_whatsapp_id', 'bookings', 'business_id, whatsapp_id')",
+        "ops.create_updated_at_trigger('bookings')",
+        "ops.enable_tenancy('bookings'",
+    ):
+        assert form in added
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+    copy.alembic("downgrade", "-1")
+    assert catalogue(copy.url) == before
+    copy.alembic("upgrade", "head")
+
+    copy.add_model("booking", plain_model)
+    taken = copy.revise("bookings of nobody")
+    assert "ops.disable_tenancy('bookings')" in taken
+    assert "ops.drop_updated_at_trigger('bookings')" in taken
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+    assert catalogue(copy.url) == before
+    assert rows(copy.url, "SELECT whatsapp_id FROM bookings") == [("573000000001",)]
+
+
+def test_the_generated_revision_works_as_a_script(copy: Copy, make_database: object) -> None:
+    copy.add_model("booking", BOOKING)
+    copy.revise("bookings")
+    head = copy.alembic("heads").split()[0]
+    script = copy.alembic("upgrade", f"001:{head}", "--sql").split("INFO")[0]
+    done = psql(copy.url, script)
+    assert done.returncode == 0, done.stderr
+    copy.alembic("check")
