@@ -1,5 +1,6 @@
 """What the models share: the naming convention, column types, mixins, and the guard for the business in scope."""
 
+import json
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
@@ -76,6 +77,8 @@ def _index_foreign_keys(table: Table) -> None:
 
 
 def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return json.loads(json.dumps(value))  # a copy: nobody changes the row through it
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, uuid.UUID) else value

@@ -1,47 +1,47 @@
 """The shape of `Business.settings`, and a dict that knows when it is changed at any depth."""
 
+import re
 from collections.abc import Callable
-from datetime import time
 from functools import wraps
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from sqlalchemy.ext.mutable import Mutable
 
 _T = TypeVar("_T")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+MINUTES = ("duration_minutes", "duration")
+SPELLED_OUT = BeforeValidator(lambda day: {"closed": True} if day in (None, "closed") else day)
+HH_MM = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 
 
 class _Open(BaseModel):
     """Unknown keys are kept: a team's bot stores more here than this package knows."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, JsonValue]
 
 
 class Service(_Open):
     """One service: its price in the business's currency, its duration in minutes."""
 
     name: str = Field(min_length=1)
-    price: float = Field(ge=0, allow_inf_nan=False, strict=True)
-    duration_minutes: int | None = Field(
-        default=None, gt=0, strict=True, validation_alias=AliasChoices("duration_minutes", "duration")
-    )
+    price: float = Field(ge=0, strict=True)
+    duration_minutes: int | None = Field(None, gt=0, strict=True, validation_alias=AliasChoices(*MINUTES))
 
 
 class OpeningHours(_Open):
-    """Opening and closing time of a day, as HH:MM in the business's own time zone, or closed."""
+    """Opening and closing time of a day, as HH:MM in the business's own time zone, or closed: also null, "closed"."""
 
-    open: time | None = None
-    close: time | None = None
+    open: str | None = None
+    close: str | None = None
     closed: bool = False
 
     @model_validator(mode="after")
     def _open_and_close_or_closed(self) -> Self:
-        if not self.closed:
-            if self.open is None or self.close is None:
-                raise ValueError("give open and close as HH:MM, or closed")
-            if self.open >= self.close:
-                raise ValueError("open must be before close")
+        opens, closes = self.open or "", self.close or ""
+        if not self.closed and not (re.fullmatch(HH_MM, opens) and re.fullmatch(HH_MM, closes) and opens < closes):
+            raise ValueError("give open and, later, close as HH:MM, or closed")
         return self
 
 
@@ -49,9 +49,9 @@ class BusinessSettings(_Open):
     """`Business.settings`: services with prices, hours, barbers, the assistant's personality, and unknown keys."""
 
     services: list[Service] = []
-    hours: dict[Weekday, OpeningHours | Literal["closed"] | None] = {}
-    barbers: list[str | dict[str, Any]] = []
-    ai_personality: str | dict[str, Any] | None = None
+    hours: dict[Weekday, Annotated[OpeningHours, SPELLED_OUT]] = {}
+    barbers: list[str | _Open] = []
+    ai_personality: str | _Open | None = None
 
 
 class _Tracked:

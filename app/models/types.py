@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Dialect, String, Text, cast, literal_column, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DontWrapMixin
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
 
 from app.config import get_settings
@@ -30,7 +32,7 @@ def normalise_phone_number(value: str) -> str:
     Raises:
         InvalidValueError: the value cannot be a number with its country code.
     """
-    digits = re.sub(r"[\s().\-/\u00a0]", "", value.strip().removeprefix("whatsapp:"))
+    digits = re.sub(r"[\s().\-/\u00a0]", "", str(value).strip().removeprefix("whatsapp:"))
     digits = re.sub(r"^(\+|00)", "", digits)
     if not re.fullmatch(r"[1-9][0-9]{7,14}", digits):
         raise InvalidValueError(
@@ -46,7 +48,7 @@ def normalise_email(value: str) -> str:
     Raises:
         InvalidValueError: there is no text on both sides of one @.
     """
-    email = value.strip().lower()
+    email = str(value).strip().lower()
     if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise InvalidValueError(f"email {value!r} is not an address such as ana@example.com.")
     return email
@@ -66,7 +68,7 @@ def check_password_hash(value: str) -> str:
     Raises:
         InvalidValueError: it cannot; the message does not repeat it.
     """
-    if not re.match(PASSWORD_HASH, value):
+    if not re.match(PASSWORD_HASH, str(value)):
         raise InvalidValueError(
             "password_hash is not a password hash: hash the password first (argon2, bcrypt, scrypt or PBKDF2)."
         )
@@ -91,6 +93,10 @@ class _Checked(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else self.check(value)
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
+        """A pattern of LIKE is text, no value of the column."""
+        return self if op in {operators.eq, operators.ne, operators.in_op, operators.not_in_op} else self.impl_instance
 
 
 class PhoneNumber(_Checked):
@@ -119,25 +125,31 @@ class PasswordHash(_Checked):
         return None if value is None else Secret(value)
 
 
-def token_cipher() -> MultiFernet:
-    """The cipher of ACCESS_TOKEN_KEYS: the first key encrypts, all decrypt.
+def token_keys() -> list[Fernet]:
+    """The keys of ACCESS_TOKEN_KEYS.
 
     Raises:
         TokenError: no key, or one that is not a Fernet key (32 bytes in URL-safe base64).
     """
-    keys = get_settings().access_token_keys
-    if keys is None or not keys.get_secret_value().strip(" ,"):
+    configured = get_settings().access_token_keys
+    keys = [key.strip() for key in (configured.get_secret_value() if configured else "").split(",") if key.strip()]
+    if not keys:
         raise TokenError(
             "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
             "make a key with `python -m app.tokens new-key` and put it into the environment or .env."
         )
     try:
-        return MultiFernet([Fernet(key.strip()) for key in keys.get_secret_value().split(",") if key.strip()])
+        return [Fernet(key) for key in keys]
     except ValueError:
         raise TokenError(
             "ACCESS_TOKEN_KEYS holds something that is not a Fernet key: "
             "separate keys made with `python -m app.tokens new-key` by commas."
         ) from None
+
+
+def token_cipher() -> MultiFernet:
+    """The cipher of ACCESS_TOKEN_KEYS: the first key encrypts, all decrypt."""
+    return MultiFernet(token_keys())
 
 
 def _origin(column: ColumnElement[Any]) -> object:
@@ -183,8 +195,6 @@ class SettingsJson(TypeDecorator[dict[str, Any]]):
     cache_ok = True
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
-        if value is None:
-            return None
         try:
             BusinessSettings.model_validate(value)
         except ValidationError as error:
