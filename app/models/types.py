@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Dialect, String, Text, cast, literal_column, type_coerce
+from sqlalchemy import ColumnElement, Dialect, Label, String, Text, cast, literal_column, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.sql import operators
@@ -168,7 +168,7 @@ class EncryptedToken(TypeDecorator[str]):
 
     def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """Select the row's id with its ciphertext, so that an error can name the row."""
-        columns = getattr(getattr(column, "table", None), "c", {})
+        columns = getattr(getattr(column.element if isinstance(column, Label) else column, "table", None), "c", {})
         known = "id" in columns and _origin(columns["id"]) is _origin(column)
         row = cast(columns["id"], Text) if known else literal_column("''")
         return type_coerce(row.concat(literal_column("' '")).concat(column), self)

@@ -1,0 +1,80 @@
+"""Keys of the access tokens: `python -m app.tokens new-key` and `python -m app.tokens rotate`."""
+
+import argparse
+import sys
+from uuid import UUID
+
+from cryptography.fernet import Fernet, InvalidToken
+from sqlalchemy import Engine, Text, bindparam, func, select, type_coerce, update
+from sqlalchemy.exc import DBAPIError
+from tqdm import tqdm
+
+from app.db import get_engine
+from app.models import WhatsappNumber as Number
+from app.models.types import token_keys
+
+
+def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
+    """Encrypt every token under the first key: how many were encrypted anew, and how many tokens there are.
+
+    A batch is a transaction, and a token that the first key reads is left alone, so that an interrupted run
+    goes on where it stopped. Messages go on; a change of a number waits for a batch at most.
+
+    Raises:
+        app.models.types.TokenError: no key, or none fits a token; the batches before it are kept.
+    """
+    first = token_keys()[0]
+    stored = type_coerce(Number.access_token, Text).label("stored")
+    query = select(Number.id, Number.access_token.label("token"), stored).where(stored.is_not(None)).order_by(Number.id)
+    query = query.limit(batch).with_for_update(key_share=True)
+    encrypt = update(Number).where(Number.id == bindparam("row")).values(access_token=bindparam("token"))
+    last, changed, seen = UUID(int=0), 0, 0
+    with engine.connect() as connection, tqdm(desc="tokens", unit="", file=sys.stderr, disable=None) as bar:
+        bar.reset(total=connection.scalar(select(func.count(stored))))
+        connection.rollback()
+        while True:
+            with connection.begin():
+                page = connection.execute(query.where(Number.id > last)).all()
+                old = [{"row": row.id, "token": row.token} for row in page if not _reads(first, row.stored)]
+                if old:
+                    connection.execute(encrypt, old)
+            if not page:
+                return changed, seen
+            last, changed, seen = page[-1].id, changed + len(old), seen + len(page)
+            bar.update(len(page))
+
+
+def _reads(key: Fernet, ciphertext: str) -> bool:
+    try:
+        key.decrypt(ciphertext)
+    except InvalidToken:
+        return False
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; an error is one sentence on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m app.tokens", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("new-key", help="print a new key for ACCESS_TOKEN_KEYS")
+    rotation = commands.add_parser("rotate", help="encrypt every token under the first key of ACCESS_TOKEN_KEYS")
+    rotation.add_argument("--batch", type=int, default=500, metavar="N", help="tokens in a transaction (%(default)s)")
+    parsed = parser.parse_args(arguments)
+    try:
+        if parsed.command == "new-key":
+            print(Fernet.generate_key().decode())
+        else:
+            changed, seen = rotate(get_engine(), max(1, parsed.batch))
+            print(f"{changed} of {seen} tokens were encrypted anew; all are under the first key.")
+    except DBAPIError as error:
+        message = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
+        print(f"The database refused: {' '.join(message.split())}.", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
