@@ -4,6 +4,11 @@ DECLARE
     sequence text;
     highest bigint;
     grantee text;
+    -- A team's own triggers have no part in the move.
+    team_triggers text[] := ARRAY(
+        SELECT format('ALTER TABLE %s ENABLE %sTRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS ' ELSE '' END, tgname)
+          FROM pg_trigger WHERE tgrelid IN ('customers'::regclass, 'conversations'::regclass) AND NOT tgisinternal
+           AND tgenabled IN ('O', 'A') AND tgfoid IS DISTINCT FROM to_regprocedure('set_updated_at()')::oid);
 BEGIN
     -- From here on until the columns are gone, nothing that the old schema cannot hold is written.
     CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
@@ -40,22 +45,31 @@ BEGIN
         'alembic upgrade head restores it. To delete it for good: DROP SCHEMA multi_tenant_archive CASCADE', now()));
     FOREACH kept IN ARRAY '{businesses,whatsapp_numbers,users,user_businesses,customers,conversations}'::text[] LOOP
         EXECUTE format('CREATE TABLE multi_tenant_archive.%I (LIKE %1$I)', kept);
+        EXECUTE format('INSERT INTO multi_tenant_archive.%I SELECT * FROM %1$I WHERE %s', kept,
+            CASE WHEN kept IN ('customers', 'conversations') THEN 'business_id <> ''{{default}}''' ELSE 'true' END);
     END LOOP;
-    INSERT INTO multi_tenant_archive.businesses SELECT * FROM businesses;
-    INSERT INTO multi_tenant_archive.whatsapp_numbers SELECT * FROM whatsapp_numbers;
-    INSERT INTO multi_tenant_archive.users SELECT * FROM users;
-    INSERT INTO multi_tenant_archive.user_businesses SELECT * FROM user_businesses;
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE business_id = '{{default}}' AND (whatsapp_number_id IS NOT NULL OR whatsapp_message_id IS NOT NULL);
     FOREACH kept IN ARRAY '{customers,conversations}'::text[] LOOP
-        sequence := pg_get_serial_sequence(kept, 'id');
-        EXECUTE format('SELECT max(id) FROM %I WHERE business_id <> %L', kept, '{{default}}') INTO highest;
+        sequence := coalesce(pg_get_serial_sequence(kept, 'id'), (
+            SELECT s.oid::regclass::text FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+              JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
+              JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' WHERE f.adrelid = kept::regclass AND a.attname = 'id'));
+        EXECUTE format('SELECT max(id) FROM (SELECT id FROM multi_tenant_archive.%I UNION ALL SELECT id FROM multi_tenant_archive.default_messages WHERE %1$L = ''conversations'') AS ids', kept) INTO highest;
         IF sequence IS NOT NULL AND highest IS NOT NULL THEN
-            EXECUTE format('SELECT setval(%L, %s) FROM %s WHERE last_value < %2$s', sequence, highest, sequence);
+            EXECUTE format('SELECT setval(%L, %s) FROM %s WHERE last_value < %2$s OR last_value = %2$s AND NOT is_called', sequence, highest, sequence);
         END IF;
-        EXECUTE format('WITH moved AS (DELETE FROM %I WHERE business_id <> %L RETURNING *) INSERT INTO multi_tenant_archive.%1$I SELECT * FROM moved',
-            kept, '{{default}}');
+    END LOOP;
+    FOREACH kept IN ARRAY team_triggers LOOP
+        EXECUTE regexp_replace(kept, ' ENABLE (ALWAYS )?TRIGGER ', ' DISABLE TRIGGER ');
+    END LOOP;
+    -- One statement: a team's own keys between the two tables find both sides gone.
+    WITH messages AS (DELETE FROM conversations WHERE business_id <> '{{default}}')
+        DELETE FROM customers WHERE business_id <> '{{default}}';
+    SET CONSTRAINTS ALL IMMEDIATE;
+    FOREACH kept IN ARRAY team_triggers LOOP
+        EXECUTE kept;
     END LOOP;
     FOR kept, grantee IN SELECT format('TABLE %s', c.oid::regclass), coalesce(quote_ident(r.rolname), 'PUBLIC') FROM pg_class c
                            CROSS JOIN aclexplode(c.relacl) AS acl LEFT JOIN pg_roles r ON r.oid = acl.grantee

@@ -53,9 +53,10 @@ BEGIN
       FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
      WHERE d.refobjid IN (to_regclass('customers'), to_regclass('conversations'))
        AND a.attname IN ('created_at', 'updated_at', 'timestamp') AND a.atttypid = 'timestamp'::regtype
-       AND (d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass, 'pg_statistic_ext'::regclass)
+       AND (d.deptype = 'n'
             OR EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND d.classid = 'pg_constraint'::regclass AND contype <> 'n')
-            OR EXISTS (SELECT FROM pg_attrdef WHERE oid = d.objid AND d.classid = 'pg_attrdef'::regclass AND adnum <> a.attnum));
+            OR EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid AND d.classid = 'pg_class'::regclass
+                          AND concat(indexprs, indpred) ~ (':varattno ' || a.attnum || ' ')));
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'the type of a timestamp column cannot change while this depends on it: %; drop it, upgrade, then create it again', found;
     END IF;

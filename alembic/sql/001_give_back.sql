@@ -10,8 +10,9 @@ BEGIN
     FOR found IN SELECT i.indexrelid::regclass AS name, pg_get_indexdef(i.indexrelid) AS definition
                    FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
                   WHERE i.indrelid = '{{table}}'::regclass AND a.attname = ANY ('{{{columns}}}') AND a.atttypid = 'timestamptz'::regtype
-                    AND coalesce(legacy #>> ARRAY['columns', a.attname, 'type'], '') <> 'timestamp with time zone'
-                    AND NOT EXISTS (SELECT FROM pg_attribute n WHERE n.attrelid = i.indrelid AND n.attnum = ANY (i.indkey) AND n.attname IN ({{new_columns}}))
+                    AND coalesce(legacy #>> ARRAY['columns', a.attname, 'type'], '') NOT LIKE '%with time zone'
+                    AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_attribute n ON n.attrelid = d.refobjid AND n.attnum = d.refobjsubid
+                                     WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND n.attname IN ({{new_columns}}))
                   GROUP BY 1, 2 LOOP
         EXECUTE format('DROP INDEX %s', found.name);
         EXECUTE format('COMMENT ON FUNCTION single_business_only() IS %L',
@@ -19,7 +20,7 @@ BEGIN
     END LOOP;
     EXECUTE 'ALTER TABLE {{table}} ' || (SELECT string_agg('DROP COLUMN IF EXISTS ' || name, ', ') FROM (VALUES ({{new_rows}})) AS t (name));
     FOR found IN SELECT a.attname AS name, a.atttypid = 'timestamptz'::regtype AND a.attname = ANY ('{{{columns}}}') AS dated,
-                        coalesce(legacy #>> ARRAY['columns', a.attname, 'type'], '') <> 'timestamp with time zone' AS naive,
+                        coalesce(legacy #>> ARRAY['columns', a.attname, 'type'], '') NOT LIKE '%with time zone' AS naive,
                         legacy #>> ARRAY['columns', a.attname, 'default'] AS expression, legacy #>> ARRAY['columns', a.attname, 'comment'] AS about
                    FROM pg_attribute a WHERE a.attrelid = '{{table}}'::regclass AND a.attnum > 0 AND NOT a.attisdropped
                     AND (legacy -> 'columns' ? a.attname::text OR a.attname = ANY ('{{{columns}}}')) LOOP

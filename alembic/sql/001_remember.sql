@@ -12,10 +12,11 @@ BEGIN
               FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
              WHERE a.attrelid = c.oid AND a.attname = ANY ('{{{columns}}}')),
         'grants', (
-            SELECT jsonb_agg(format('GRANT %s ON %s TO %I%s', privilege_type, object, rolname,
+            SELECT jsonb_agg(format('GRANT %s%s ON %s TO %I%s', privilege_type, columns, object, rolname,
                        CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)) FROM (
-                SELECT c.oid::regclass::text AS object, (aclexplode(c.relacl)).*
-                UNION ALL SELECT 'SEQUENCE ' || s.oid::regclass, (aclexplode(s.relacl)).*
+                SELECT c.oid::regclass::text AS object, '' AS columns, (aclexplode(c.relacl)).*
+                UNION ALL SELECT c.oid::regclass::text, format('(%I)', attname), (aclexplode(attacl)).* FROM pg_attribute WHERE attrelid = c.oid
+                UNION ALL SELECT 'SEQUENCE ' || s.oid::regclass, '', (aclexplode(s.relacl)).*
                   FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
                  WHERE d.refobjid = c.oid AND d.deptype = 'a') AS acl
               JOIN pg_roles r ON r.oid = grantee WHERE rolname IN ('anon', 'authenticated')),

@@ -69,8 +69,8 @@ KEPT_INDEXES = """
     SELECT jsonb_array_elements_text(CASE jsonb_typeof(legacy -> 'indexes') WHEN 'array' THEN legacy -> 'indexes' END)
       FROM pg_constraint CROSS JOIN LATERAL (SELECT obj_description(oid, 'pg_constraint')::jsonb) AS kept (legacy)"""
 DEFAULT_CHANGED = (
-    f"id = '{DEFAULT}' AND (name, business_type, settings, is_active) "
-    "IS DISTINCT FROM ('Default business'::varchar, 'barberia'::varchar, '{}'::jsonb, true)"
+    f"id = '{DEFAULT}' AND to_jsonb(businesses) - '{{id,created_at,updated_at}}'::text[] IS DISTINCT FROM "
+    """'{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'"""
 )
 
 

@@ -51,6 +51,17 @@ BEGIN
     END LOOP;
 END $grant$"""
 
+REVOKE_SCHEMA = """
+DO $revoke$
+DECLARE
+    scoped regrole;
+BEGIN
+    FOR scoped IN SELECT DISTINCT grantee FROM pg_namespace CROSS JOIN aclexplode(nspacl)
+                   WHERE nspname = current_schema() AND grantee IN (to_regrole('app_tenant'), to_regrole('app_service')) LOOP
+        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM %s', current_schema(), scoped);
+    END LOOP;
+END $revoke$"""
+
 PUBLIC_ROLES = "'anon', 'authenticated'"
 SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 
@@ -120,6 +131,7 @@ def open_version_table() -> None:
     emit("DROP POLICY IF EXISTS app_service ON alembic_version")
     emit("ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY")
     emit("REVOKE ALL ON alembic_version FROM app_service")
+    emit(REVOKE_SCHEMA)
 
 
 def disable_tenancy(table: str) -> None:
@@ -179,7 +191,8 @@ def rebuild_indexes(table: str, definitions: str) -> None:
         table: the table.
         definitions: SQL query of their CREATE INDEX statements, kept in the database until they are built.
     """
-    listed = f"SELECT d, (regexp_match(d, 'INDEX (.+?) ON '))[1] AS name FROM ({definitions}) AS kept (d)"
+    name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
+    listed = f"SELECT d, {name} AS name FROM ({definitions}) AS kept (d)"
     each(
         f"drop what an interrupted run left of the indexes of {table}",
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM ({listed}) AS t "
