@@ -5,7 +5,7 @@ from typing import Any
 
 from alembic.util.exc import CommandError
 from sqlalchemy import NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 import app.models
 from alembic import context
@@ -48,7 +48,7 @@ try:
         run_online()
 except DryRun:
     print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
-except DBAPIError as error:
+except (DBAPIError, PendingRollbackError) as error:
     raise CommandError(runner.sentence(error)) from error
 except (ValueError, RuntimeError) as error:
     raise CommandError(str(error)) from error

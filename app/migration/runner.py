@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Integer, String
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
@@ -138,6 +138,12 @@ def only_one(connection: Connection, *, changes: bool) -> Iterator[None]:
                 print("Another migration of this database is running: waiting for it.", file=sys.stderr, flush=True)
                 said = True
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
+        # Half rolled back, the database still says that it is at head, and an upgrade would find nothing to do.
+        cursor.execute("SELECT to_regprocedure('single_business_only()') IS NOT NULL")
+        if cursor.fetchone()[0] and context.get_revision_argument() == context.get_head_revision():
+            raise CommandError(
+                "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
+            )
     raw.autocommit = False
     yield
 
@@ -173,8 +179,10 @@ def include_object(item: SchemaItem, name: str | None, kind: str, reflected: boo
     return not (reflected and compare_to is None and (kind == "table" or str(table) in {"customers", "conversations"}))
 
 
-def sentence(error: DBAPIError) -> str:
+def sentence(error: DBAPIError | PendingRollbackError) -> str:
     """A database error as one sentence, without statement, parameters or password."""
+    if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
+        error = cast(DBAPIError, error.__context__)
     original: Any = error.orig
     diag = getattr(original, "diag", None)
     message = (getattr(diag, "message_primary", None) or str(original)).strip()
