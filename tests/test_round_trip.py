@@ -17,7 +17,7 @@ def fingerprint(url: URL, table: str) -> object:
     return rows(url, f"SELECT count(*), md5(string_agg(md5(({columns})::text), '' ORDER BY id)) FROM {table}")
 
 
-def test_every_row_is_there_and_belongs_to_the_default_business(legacy: URL) -> None:
+def test_001_every_row_is_there_and_belongs_to_the_default_business(legacy: URL) -> None:
     before = {table: fingerprint(legacy, table) for table in OLD_COLUMNS}
     migrate(legacy)
     assert {table: fingerprint(legacy, table) for table in OLD_COLUMNS} == before
@@ -60,6 +60,13 @@ def test_check_is_clean_after_up_down_up(legacy: URL, times: int) -> None:
         migrate(legacy, "downgrade", "-1")
         migrate(legacy)
     check(legacy)
+
+
+def test_000_adopts_a_live_database_as_it_is(legacy: URL) -> None:
+    before, data = catalogue(legacy), pg_dump(legacy, "--data-only")
+    migrate(legacy, "upgrade", "000")
+    assert {k: v for k, v in catalogue(legacy).items() if "alembic_version" not in k[0]} == before
+    assert pg_dump(legacy, "--data-only") == data
 
 
 def test_fresh_database_goes_up_and_down_without_a_trace(empty: URL) -> None:

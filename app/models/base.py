@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
-    DateTime,
+    TIMESTAMP,
+    UUID,
     ForeignKey,
     Index,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
-    Uuid,
     event,
     inspect,
     text,
@@ -27,10 +27,10 @@ TENANT_SCOPE = "business_id"
 """Key of `Session.info` that holds the business in scope, set by `app.db.tenant_session`."""
 
 UuidPk = Annotated[
-    uuid.UUID, mapped_column(Uuid, primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier")
+    uuid.UUID, mapped_column(primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier")
 ]
 Flag = Annotated[bool, mapped_column(server_default=text("true"))]
-Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=text("now()"))]
+Timestamp = Annotated[datetime, mapped_column(server_default=text("now()"))]
 
 
 class Base(DeclarativeBase):
@@ -45,6 +45,7 @@ class Base(DeclarativeBase):
             "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: UUID(), datetime: TIMESTAMP(timezone=True)}
     __tenancy__: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
