@@ -194,6 +194,10 @@ class SettingsJson(TypeDecorator[dict[str, Any]]):
     impl = JSONB
     cache_ok = True
 
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
+        """What the settings are searched for is a key or a part of them, not settings."""
+        return self.impl_instance.coerce_compared_value(op, value)
+
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
         try:
             BusinessSettings.model_validate(value)
