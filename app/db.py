@@ -52,7 +52,7 @@ def database_url() -> URL:
         ) from None
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
         raise DatabaseUrlError(
-            f"DATABASE_URL names {url.drivername!r}, but this schema needs PostgreSQL 15 or later: "
+            f"DATABASE_URL names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
             "set it to postgresql://user:password@host:5432/database."
         )
     return url.set(drivername="postgresql+psycopg2")
