@@ -1,0 +1,198 @@
+"""README and docs are executed: every command and code block, as written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL
+from sqlalchemy.orm import Session
+
+from app.models import Business, Conversation, WhatsappNumber
+from tests.conftest import TOKEN_KEY, MakeDatabase
+from tests.support import ROOT, add_business, catalogue, engine_of, load_legacy, pg_binary, plain, rows, scalar
+
+FORMATS = ("bash", "python", "ini", "sql")
+PLACEHOLDER = "postgresql://user:password@host:5432/database"
+own_server_only = pytest.mark.skipif(
+    "TEST_DATABASE_URL" in os.environ, reason="installs anew, whichever server the tests use"
+)
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a document in a language."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def clone(folder: Path) -> Path:
+    """What a fresh clone holds, in an empty folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a block in a folder, with this Python's commands first, as in an activated environment."""
+    variables = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "TEST_DATABASE_URL"}}
+    tools = f"{Path(sys.executable).parent}:{Path(pg_binary('psql')).parent}"
+    variables |= {"PATH": f"{tools}:{os.environ['PATH']}", **env}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+
+
+@own_server_only
+def test_the_first_command_installs_and_migrates(tmp_path: Path) -> None:
+    done = shell(blocks("README.md", "bash")[0], clone(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "using the embedded PostgreSQL 18" in done.stderr
+    after = shell(".venv/bin/alembic current && " + blocks("README.md", "bash")[2], tmp_path)
+    assert after.returncode == 0, after.stderr
+    assert "001 (head)" in after.stdout
+
+
+@own_server_only
+def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
+    done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
+    with Session(engine_of(bot_settings)) as session:
+        shop = Business(name="Barbería")
+        number = WhatsappNumber(business=shop, phone_number_id="106", phone_number="+573001234567")
+        session.add_all([shop, number])
+        session.commit()
+    names: dict[str, Any] = {"Callable": Callable}
+    exec(blocks("README.md", "python")[0], names)  # noqa: S102
+    message = {"id": "wamid.1", "text": {"body": "¿Tienen cita mañana?"}}
+    value = {"metadata": {"phone_number_id": "106"}, "contacts": [{"wa_id": "573007654321"}], "messages": [message]}
+    payload = {"entry": [{"changes": [{"value": value}]}]}
+    heard: list[list[str]] = []
+
+    def reply(history: list[Conversation]) -> str:
+        heard.append([row.message for row in history])
+        return "Sí, a las diez."
+
+    assert names["handle_webhook"](payload, reply) == "Sí, a las diez."
+    assert names["handle_webhook"](payload, reply) is None
+    assert heard == [["¿Tienen cita mañana?"]]
+    assert rows(bot_settings, "SELECT role, message FROM conversations ORDER BY id") == [
+        ("user", "¿Tienen cita mañana?"),
+        ("assistant", "Sí, a las diez."),
+    ]
+    value["metadata"]["phone_number_id"] = "107"
+    assert names["handle_webhook"](payload, reply) is None
+
+
+@own_server_only
+def test_the_wheel_brings_its_revisions(tmp_path: Path, empty: URL) -> None:
+    built = shell(f"{sys.executable} -m pip wheel -q --no-deps -w dist . && ls dist", clone(tmp_path / "clone"))
+    assert built.returncode == 0, built.stderr
+    wheel = next((tmp_path / "clone/dist").glob("*.whl"))
+    bot = tmp_path / "bot"
+    bot.mkdir()
+    (bot / "alembic.ini").write_text(blocks("README.md", "ini")[0], encoding="utf-8")
+    done = shell(
+        f"{sys.executable} -m pip install -q --no-deps --target site {wheel}\n"
+        "export PYTHONPATH=$PWD/site\npython -m alembic upgrade head\npython -m alembic check\n"
+        "python -c 'import app.models; print(app.models.__file__)'",
+        bot,
+        DATABASE_URL=plain(empty),
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(bot / "site") in done.stdout
+    assert scalar(empty, "SELECT version_num FROM alembic_version") == "001"
+
+
+def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) -> None:
+    url = make_database()
+    load_legacy(url, "supabase", 2000)
+    (script,) = blocks("docs/migrating.md", "bash")
+    done = shell(script.replace(PLACEHOLDER, plain(url)), clone(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "001 (head)" in done.stdout
+    assert "No new upgrade operations detected" in done.stdout
+    assert (tmp_path / "backup.sql").stat().st_size > 100_000
+    assert scalar(url, "SELECT name FROM businesses") == "Barbería Central"
+
+
+def test_rolling_back(database: URL) -> None:
+    add_business(database)
+    (dry_run,) = blocks("docs/rolling-back.md", "bash")
+    done = shell(f"{dry_run}\nalembic downgrade -1", ROOT, DATABASE_URL=plain(database))
+    assert done.returncode == 0, done.stderr
+    assert "multi_tenant_archive keeps: 1 other businesses" in done.stderr
+    (delete,) = blocks("docs/rolling-back.md", "sql")
+    assert shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' -c '{delete}'", ROOT).returncode == 0
+    assert scalar(database, "SELECT to_regnamespace('multi_tenant_archive') IS NULL") is True
+
+
+def test_tenancy(database: URL) -> None:
+    login = f"bot_{database.database}"
+    (sql,) = blocks("docs/tenancy.md", "sql")
+    sql = sql.replace("CREATE ROLE bot", f"CREATE ROLE {login}").replace("TO bot", f"TO {login}")
+    done = shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' <<'E'\n{sql}\nDROP ROLE {login};\nE", ROOT)
+    assert done.returncode == 0, done.stderr
+    (tokens,) = blocks("docs/tenancy.md", "bash")
+    done = shell(tokens, ROOT, DATABASE_URL=plain(database), ACCESS_TOKEN_KEYS=TOKEN_KEY)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()[0]) == 44
+
+
+def test_adding_a_table(tmp_path: Path, database: URL) -> None:
+    before = catalogue(database)
+    project = clone(tmp_path)
+    model, line = blocks("docs/adding-a-table.md", "python")
+    (project / "app/models/booking.py").write_text(model, encoding="utf-8")
+    with (project / "app/models/__init__.py").open("a", encoding="utf-8") as init:
+        init.write(line)
+    (walk,) = blocks("docs/adding-a-table.md", "bash")
+    done = shell(walk, project, DATABASE_URL=plain(database), PYTHONPATH=str(project))
+    assert done.returncode == 0, done.stderr
+    assert "No new upgrade operations detected" in done.stdout
+    assert catalogue(database) == before
+
+
+def test_no_block_is_left_out() -> None:
+    """Every block of every document is run by a test above, or by those of the scripts."""
+    counts = {
+        path.relative_to(ROOT).as_posix(): len(re.findall(r"^```\w", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    }
+    mermaid = 1 if "```mermaid" in (ROOT / "README.md").read_text(encoding="utf-8") else 0
+    assert {name: n for name, n in counts.items() if n} == {
+        "README.md": 5 + mermaid,
+        "docs/adding-a-table.md": 3,
+        "docs/migrating.md": 1,
+        "docs/rolling-back.md": 2,
+        "docs/tenancy.md": 2,
+    }
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_diagram_is_that_of_the_models() -> None:
+    """Line by line, in any order: paracelsus writes the lines that join two tables in the order of a set."""
+    drawn = shell("paracelsus graph", ROOT).stdout
+    (diagram,) = blocks("README.md", "mermaid")
+    stale = "the diagram is stale: run paracelsus inject README.md"
+    assert sorted(filter(None, diagram.splitlines())) == sorted(filter(None, drawn.splitlines())), stale
