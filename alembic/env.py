@@ -47,7 +47,10 @@ try:
     else:
         run_online()
 except DryRun:
-    print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
+    if context.is_offline_mode():
+        context.get_context().impl.static_output("ROLLBACK;")
+    else:
+        print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
 except (DBAPIError, PendingRollbackError) as error:
     raise CommandError(runner.sentence(error)) from error
 except (ValueError, RuntimeError) as error:

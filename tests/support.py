@@ -1,8 +1,10 @@
 """What the tests share: a way to run Alembic, the legacy databases, and comparison by catalogue."""
 
 import os
+import re
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 
 from alembic.config import Config
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from alembic import command
 from app.config import get_settings
@@ -147,6 +150,31 @@ def psql(url: URL, sql: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+def paste(url: URL, sql: str) -> str:
+    """Send a script as one query, as a dashboard's editor does, and return what PostgreSQL refused it with, or ''."""
+    try:
+        execute(url, sql)
+    except DBAPIError as error:
+        return str(error.orig.diag.message_primary)  # type: ignore[union-attr]
+    return ""
+
+
+def pipe(url: URL, sql: str) -> str:
+    """Pipe a script to psql, as a user does, and return what PostgreSQL refused it with, or ''."""
+    done = psql(url, sql)
+    refused = re.findall("ERROR:  (.*)", done.stderr)
+    assert (done.returncode, len(refused)) in {(0, 0), (3, 1)}, done.stderr
+    return "".join(refused)
+
+
+def current(url: URL) -> str:
+    """What `alembic current` says."""
+    output = StringIO()
+    with environment(DATABASE_URL=plain(url)):
+        command.current(alembic_config(output=output))
+    return output.getvalue().strip()
+
+
 def pg_dump(url: URL, *arguments: str) -> list[str]:
     """Schema and data as pg_dump writes them, without alembic_version."""
     done = subprocess.run(
@@ -174,6 +202,23 @@ def contents(connection: Connection, tables: Sequence[str] = SCHEMA_TABLES) -> d
     }
 
 
+def state(url: URL, *tables: str) -> tuple[drift.Catalogue, dict[str, list[str]]]:
+    """Catalogue and rows, for showing that nothing was changed."""
+    with engine_of(url).connect() as connection:
+        return drift.catalogue(connection, "public"), contents(connection, tables or SCHEMA_TABLES)
+
+
 def add_business(url: URL, business: str = OTHER_ID, name: str = "Other") -> None:
     """A second business."""
     execute(url, f"INSERT INTO businesses (id, name) VALUES ('{business}', '{name}')")
+
+
+
+
+def wait_until(url: URL, condition: str) -> None:
+    """Ask the server until an SQL condition holds; fails after 30 s."""
+    give_up = time.monotonic() + 30
+    with engine_of(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        while not connection.exec_driver_sql(f"SELECT {condition}", execution_options={"no_parameters": True}).scalar():
+            assert time.monotonic() < give_up, f"waited in vain for: {condition}"
+            time.sleep(0.02)

@@ -34,10 +34,16 @@ SESSION_DEFAULTS = (
 HEADER = """DO $head$
 DECLARE
     recorded text;
+    attempts int := 20;
 BEGIN
-    IF NOT pg_try_advisory{scope}_lock({key}) THEN
-        RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';
-    END IF;
+    -- Not waited for long: the other run's concurrent index builds would wait for this one's snapshot.
+    WHILE NOT pg_try_advisory{scope}_lock({key}) LOOP
+        attempts := attempts - 1;
+        IF attempts = 0 THEN
+            RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';
+        END IF;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
     IF to_regclass('alembic_version') IS NOT NULL THEN
         SELECT string_agg(version_num, ', ' ORDER BY version_num) INTO recorded FROM alembic_version;
     END IF;

@@ -1,5 +1,6 @@
 """The SQL of a revision that is longer than a line, kept in files beside the revisions."""
 
+import re
 from pathlib import Path
 
 from alembic import op
@@ -10,6 +11,4 @@ def script(name: str, /, **values: str) -> str:
     directory = op.get_context().script
     assert directory is not None  # noqa: S101
     text = (Path(directory.dir) / "sql" / name).read_text(encoding="utf-8")
-    for key, value in values.items():
-        text = text.replace("{{" + key + "}}", value)
-    return text.strip()
+    return re.sub(r"{{(\w+)}}", lambda key: values[key[1]], text).strip()  # in one go: a value is never searched
