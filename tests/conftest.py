@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from app.embedded import embedded_url
-from tests.support import FORMS, engine_of, environment, load_legacy, migrate, plain
+from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain
 
 TOKEN_KEY = "q5Fl-zYCrtZ5ZZzyoyO0NsOk9BNmfh6PTpQGqA3FSRk="
 
@@ -33,7 +33,11 @@ def server() -> Iterator[URL]:
         return
     with tempfile.TemporaryDirectory(prefix="schema-tests-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        yield embedded_url(Path(folder) / "data")
+        url = embedded_url(Path(folder) / "data")
+        # Databases come and go by the hundred, and none outlives the run: nothing needs to reach the disk.
+        settings = ("fsync", "full_page_writes", "synchronous_commit")
+        execute(url, *(f"ALTER SYSTEM SET {name} = off" for name in settings), "SELECT pg_reload_conf()")
+        yield url
 
 
 MakeDatabase = Callable[..., URL]
