@@ -1,0 +1,158 @@
+"""Tables, views and policies that the package does not know: they survive, or are named before anything changes."""
+
+import pytest
+from alembic.util.exc import CommandError
+from sqlalchemy import URL
+
+from tests.support import DEFAULT_ID, OTHER_ID, SCHEMA_TABLES, add_business, execute, migrate, rows, state
+
+CUSTOMER = "INSERT INTO customers (id, whatsapp_id, name, business_id) VALUES ({id}, '57', 'Ana', '{business}')"
+MESSAGE = "INSERT INTO conversations (id, whatsapp_id, message, role, business_id) VALUES ({id}, '57', 'hi', 'user', '{business}')"
+ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, customer_id int, CONSTRAINT of_customer FOREIGN KEY (customer_id) REFERENCES customers (id) {rule})"
+RULES = ["", "ON DELETE CASCADE", "ON DELETE SET NULL", "DEFERRABLE INITIALLY DEFERRED"]
+
+
+@pytest.fixture
+def shops(database: URL) -> URL:
+    """Two businesses with a customer (ids 1 and 2) and a message (ids 1 and 2) each."""
+    add_business(database)
+    for id, business in ((1, DEFAULT_ID), (2, OTHER_ID)):
+        execute(database, CUSTOMER.format(id=id, business=business), MESSAGE.format(id=id, business=business))
+    return database
+
+
+def refused(url: URL, command: str, *said: str, tables: tuple[str, ...] = SCHEMA_TABLES) -> None:
+    """The command ends with one sentence that says all of this, and nothing has changed."""
+    schemas = "SELECT nspname FROM pg_namespace ORDER BY 1"
+    before = state(url, *tables), rows(url, schemas)
+    with pytest.raises(CommandError) as caught:
+        migrate(url, command, {"upgrade": "head", "downgrade": "-1"}[command])
+    assert [words for words in said if words not in str(caught.value)] == []
+    assert "\n" not in str(caught.value)
+    assert (state(url, *tables), rows(url, schemas)) == before
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_orders_of_the_default_business_go_both_ways(shops: URL, rule: str) -> None:
+    execute(shops, ORDERS.format(rule=rule), "INSERT INTO orders VALUES (1, 1), (2, NULL)")
+    before = state(shops, "orders", *SCHEMA_TABLES)
+    migrate(shops, "downgrade", "-1")
+    assert rows(shops, "SELECT * FROM orders ORDER BY id") == [(1, 1), (2, None)]
+    migrate(shops)
+    assert state(shops, "orders", *SCHEMA_TABLES) == before
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_orders_of_another_business_stand_in_the_way(shops: URL, rule: str) -> None:
+    execute(shops, ORDERS.format(rule=rule), "INSERT INTO orders VALUES (1, 1), (2, 2)")
+    refused(shops, "downgrade", "of_customer", "orders", "customers", tables=("orders", *SCHEMA_TABLES))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_keys_of_a_team_between_customers_and_messages_lose_no_row(shops: URL, rule: str) -> None:
+    execute(
+        shops,
+        f"ALTER TABLE conversations ADD customer_id int REFERENCES customers (id) {rule}",
+        f"ALTER TABLE conversations ADD answers int REFERENCES conversations (id) {rule}",
+        f"ALTER TABLE customers ADD last_message_id int REFERENCES conversations (id) {rule}",
+        "UPDATE conversations SET customer_id = id, answers = id",
+        "UPDATE customers SET last_message_id = id",
+    )
+    before = state(shops)
+    migrate(shops, "downgrade", "-1")
+    assert rows(shops, "SELECT id, customer_id, answers FROM conversations") == [(1, 1, 1)]
+    migrate(shops)
+    assert state(shops) == before
+
+
+def test_a_message_that_refers_to_a_customer_of_another_business_stands_in_the_way(shops: URL) -> None:
+    execute(
+        shops,
+        "ALTER TABLE conversations ADD customer_id int CONSTRAINT of_customer REFERENCES customers (id) ON DELETE CASCADE",
+        "UPDATE conversations SET customer_id = 2",
+    )
+    refused(shops, "downgrade", "of_customer", "conversations")
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TABLE bills (of uuid CONSTRAINT of_b REFERENCES businesses)", ("of_b", "bills", "businesses")),
+        ("CREATE TABLE seen (by uuid CONSTRAINT by_u REFERENCES users ON DELETE CASCADE)", ("by_u", "seen", "users")),
+        ("ALTER TABLE customers ADD owner uuid CONSTRAINT by_u REFERENCES users", ("by_u", "customers", "users")),
+        (
+            "CREATE TABLE of_both (b uuid, w varchar(50), CONSTRAINT both_ FOREIGN KEY (b, w) "
+            "REFERENCES customers (business_id, whatsapp_id))",
+            ("both_", "of_both", "customers"),
+        ),
+    ],
+)
+def test_a_key_to_what_goes_away_is_named(shops: URL, statement: str, said: tuple[str, ...]) -> None:
+    execute(shops, statement)
+    refused(shops, "downgrade", *said)
+
+
+DEPENDS_ON_001 = {
+    "view shop_names": "CREATE VIEW shop_names AS SELECT name FROM businesses",
+    "view whose": "CREATE VIEW whose AS SELECT business_id FROM customers",
+    "view by_day": "CREATE VIEW by_day AS SELECT timestamp FROM conversations",
+    "view sent": "CREATE MATERIALIZED VIEW sent AS SELECT whatsapp_message_id FROM conversations",
+    "policy own on table customers": "CREATE POLICY own ON customers TO app_service USING (EXISTS (SELECT FROM users))",
+    "policy mine on table conversations": "CREATE POLICY mine ON conversations TO app_service USING (whatsapp_number_id IS NULL)",
+    "trigger sent on table conversations": "CREATE TRIGGER sent BEFORE UPDATE OF whatsapp_message_id ON conversations "
+    "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "trigger touch on table notes": "CREATE TABLE notes (of uuid DEFAULT current_business_id()); "
+    "CREATE TRIGGER touch BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION set_updated_at()",
+    "default value for column of of table notes": "SELECT 1",
+    "function shops()": "CREATE FUNCTION shops() RETURNS SETOF businesses LANGUAGE sql AS 'SELECT * FROM businesses'",
+    "column own of table customers": "ALTER TABLE customers ADD own bool GENERATED ALWAYS AS (business_id IS NULL) STORED",
+    "constraint later on table conversations": "ALTER TABLE conversations ADD CONSTRAINT later CHECK (timestamp > '2000-01-01')",
+    "constraint once on table conversations": "ALTER TABLE conversations ADD CONSTRAINT once UNIQUE (whatsapp_id, timestamp)",
+    "index by_bogota_day": "CREATE INDEX by_bogota_day ON conversations (((timestamp AT TIME ZONE 'America/Bogota')::date))",
+}
+
+
+def test_all_that_depends_on_the_multi_tenant_schema_is_named(shops: URL) -> None:
+    execute(shops, *DEPENDS_ON_001.values())
+    refused(shops, "downgrade", *DEPENDS_ON_001)
+
+
+def test_a_schema_of_the_archives_name_stands_in_the_way(shops: URL) -> None:
+    execute(shops, "CREATE SCHEMA multi_tenant_archive")
+    refused(shops, "downgrade", "multi_tenant_archive", "rename it")
+
+
+def test_a_key_to_whatsapp_id_stands_in_the_way_of_the_upgrade(canonical: URL) -> None:
+    execute(canonical, "CREATE TABLE orders (who varchar(50) CONSTRAINT of_who REFERENCES customers (whatsapp_id))")
+    refused(canonical, "upgrade", "of_who", "orders", tables=("customers", "conversations"))
+
+
+READS_A_NAIVE_TIME = {
+    "index by_day_index": "CREATE INDEX by_day_index ON conversations ((timestamp::date))",
+    "index late": "CREATE INDEX late ON conversations (id) WHERE timestamp > '2025-01-01'",
+    "view by_day": "CREATE VIEW by_day AS SELECT timestamp FROM conversations",
+    "column day of": "ALTER TABLE conversations ADD day int GENERATED ALWAYS AS (extract(day FROM timestamp)) STORED",
+    "function newest()": "CREATE FUNCTION newest() RETURNS timestamp LANGUAGE sql "
+    "BEGIN ATOMIC SELECT max(timestamp) FROM conversations; END",
+}
+
+
+def test_all_that_reads_a_time_without_zone_is_named(canonical: URL) -> None:
+    execute(canonical, *READS_A_NAIVE_TIME.values())
+    refused(canonical, "upgrade", *READS_A_NAIVE_TIME, tables=("customers", "conversations"))
+
+
+def test_what_reads_a_time_with_zone_goes_both_ways(shops: URL) -> None:
+    """The types stay, so nothing of a team's stands in the way of either direction."""
+    migrate(shops, "downgrade", "-1")
+    execute(
+        shops,
+        "DROP SCHEMA multi_tenant_archive CASCADE",
+        "ALTER TABLE conversations ALTER timestamp TYPE timestamptz, ALTER created_at TYPE timestamptz(3)",
+        "CREATE VIEW by_day AS SELECT timestamp, created_at FROM conversations",
+        "CREATE INDEX by_utc_day ON conversations (((timestamp AT TIME ZONE 'UTC')::date))",
+    )
+    before = state(shops, "customers", "conversations")
+    migrate(shops)
+    migrate(shops, "downgrade", "-1")
+    assert state(shops, "customers", "conversations") == before
