@@ -12,7 +12,11 @@ from alembic import context
 from app.db import CONNECT_ARGS, database_url
 from app.migration import autogenerate, drift, runner
 from app.migration.steps import DryRun
+from app.report import report
 
+NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot a login that owns nothing (docs/tenancy.md)."
+
+applied: list[Any] = []
 OPTIONS: dict[str, Any] = {
     "target_metadata": app.models.Base.metadata,
     "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
@@ -20,6 +24,7 @@ OPTIONS: dict[str, Any] = {
     "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
     "process_revision_directives": autogenerate.make_safe,
     "include_object": runner.include_object,
+    "on_version_apply": lambda *, step, **_: applied.append(step),
 }
 
 
@@ -39,6 +44,8 @@ def run_online() -> None:
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
             context.run_migrations()
+        if applied and applied[-1].is_upgrade:
+            print(*report(connection), NEXT, sep="\n", file=sys.stderr)
 
 
 try:

@@ -59,14 +59,16 @@ def test_the_first_command_installs_and_migrates(tmp_path: Path) -> None:
     done = shell(blocks("README.md", "bash")[0], clone(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "using the embedded PostgreSQL 18" in done.stderr
-    after = shell(".venv/bin/alembic current && " + blocks("README.md", "bash")[2], tmp_path)
+    after = shell(".venv/bin/alembic current && " + "".join(blocks("README.md", "bash")[1:4:2]), tmp_path)
     assert after.returncode == 0, after.stderr
     assert "001 (head)" in after.stdout
+    assert "The Fade Room" in after.stdout
+    assert "revision:         001" in after.stdout
 
 
 @own_server_only
 def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
-    done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
+    done = shell(blocks("README.md", "bash")[2], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
@@ -80,7 +82,7 @@ def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
     names: dict[str, Any] = {"Callable": Callable}
     exec(blocks("README.md", "python")[0], names)  # noqa: S102
     message = {"id": "wamid.1", "text": {"body": "¿Tienen cita mañana?"}}
-    value = {"metadata": {"phone_number_id": "106"}, "contacts": [{"wa_id": "573007654321"}], "messages": [message]}
+    value: dict[str, Any] = {"metadata": {"phone_number_id": "106"}, "contacts": [{"wa_id": "573007654321"}], "messages": [message]}
     payload = {"entry": [{"changes": [{"value": value}]}]}
     heard: list[list[str]] = []
 
@@ -176,7 +178,7 @@ def test_no_block_is_left_out() -> None:
     }
     mermaid = 1 if "```mermaid" in (ROOT / "README.md").read_text(encoding="utf-8") else 0
     assert {name: n for name, n in counts.items() if n} == {
-        "README.md": 5 + mermaid,
+        "README.md": 6 + mermaid,
         "docs/adding-a-table.md": 3,
         "docs/migrating.md": 1,
         "docs/rolling-back.md": 2,

@@ -1,0 +1,92 @@
+"""Two barbershops to play with: `python examples/demo.py`, for the embedded database only unless --anywhere is given."""
+
+import argparse
+import sys
+import uuid
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.config import get_settings
+from app.db import session_scope, tenant_session
+from app.models import Business, Customer, User, UserBusiness, WhatsappNumber
+from app.queries import record_message
+
+SHOPS: list[dict[str, Any]] = [
+    {
+        "name": "Barbería Central",
+        "number": "whatsapp:+57 300 123 4567",
+        "owner": ("ana@example.com", "Ana Gómez"),
+        "settings": {
+            "services": [
+                {"name": "Corte", "price": 30000, "duration_minutes": 30},
+                {"name": "Barba", "price": 20000, "duration_minutes": 20},
+            ],
+            "hours": {"monday": {"open": "09:00", "close": "19:00"}, "sunday": "closed"},
+            "barbers": ["Luis", "Marta"],
+            "ai_personality": "cercana y breve",
+        },
+    },
+    {
+        "name": "The Fade Room",
+        "number": "whatsapp:+1 415 555 0132",
+        "owner": ("kim@example.com", "Kim Lee"),
+        "settings": {
+            "services": [{"name": "Skin fade", "price": 45, "duration_minutes": 45}],
+            "hours": {"saturday": {"open": "10:00", "close": "16:00"}},
+            "barbers": ["Kim"],
+            "ai_personality": "friendly",
+        },
+    },
+]
+TALK = [
+    ("user", "Hola, ¿tienen cita mañana?"),
+    ("assistant", "Sí, a las diez o a las tres. ¿Cuál prefieres?"),
+    ("user", "A las diez 💈"),
+]
+# A hash that no password has: a demo login cannot be used.
+NO_PASSWORD = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
+
+
+def add_shop(session: Session, shop: dict[str, Any]) -> tuple[uuid.UUID, uuid.UUID]:
+    """A business with its number, owner and settings; the ids of business and number."""
+    business = Business(name=shop["name"], settings=shop["settings"])
+    number = WhatsappNumber(business=business, phone_number=shop["number"], phone_number_id=uuid.uuid4().hex[:15])
+    if get_settings().access_token_keys is not None:
+        number.access_token = "a token that Meta does not know"
+    email, full_name = shop["owner"]
+    owner = User(email=email, full_name=full_name, password_hash=NO_PASSWORD)
+    session.add_all([business, number, UserBusiness(user=owner, business=business, role="owner")])
+    session.flush()
+    return business.id, number.id
+
+
+def main() -> int:
+    """Write the demo data through the models."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--anywhere", action="store_true", help="also write to the database of DATABASE_URL")
+    if get_settings().database_url is not None and not parser.parse_args().anywhere:
+        print("DATABASE_URL is set, and demo data belong into the embedded database: add --anywhere.", file=sys.stderr)
+        return 1
+    with session_scope() as session:
+        made = [add_shop(session, shop) for shop in SHOPS]
+    for place, (business_id, number_id) in enumerate(made):
+        with tenant_session(business_id) as session:
+            session.add(Customer(whatsapp_id=f"57300765432{place}", name="Zoë"))
+            for turn, (role, message) in enumerate(TALK):
+                record_message(
+                    session,
+                    business_id=business_id,
+                    whatsapp_id=f"57300765432{place}",
+                    message=message,
+                    role=role,
+                    whatsapp_message_id=f"wamid.demo.{turn}",
+                    whatsapp_number_id=number_id,
+                )
+            session.commit()
+    print(f"Made {', '.join(shop['name'] for shop in SHOPS)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
