@@ -1,6 +1,7 @@
 """What a script refuses, and where it stops: the sentence, the exit status, and a database that is as it was."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -8,7 +9,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from app.migration.runner import RUNNER_LOCK
-from tests.support import check, current, engine_of, execute, migrate, paste, pipe, psql, script
+from tests.support import check, current, engine_of, execute, migrate, paste, pipe, psql, script, wait_until
 from tests.test_scripts import SINGLE, SQL, WAYS, heads, run, state, way
 
 MISFITS = {
@@ -115,6 +116,17 @@ def test_a_lock_that_is_not_given_back_is_named_and_the_script_goes_on_later(way
     check(canonical)
 
 
+@way
+def test_a_lock_that_is_given_back_is_waited_for(way: str, canonical: URL) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        with held(canonical, "LOCK TABLE customers IN ACCESS SHARE MODE"):
+            result = thread.submit(run, way, "upgrade", canonical)
+            pauses = "datname = current_database() AND wait_event = 'PgSleep'"
+            wait_until(canonical, f"EXISTS (SELECT FROM pg_stat_activity WHERE {pauses})")
+        assert result.result() == ""
+    check(canonical)
+
+
 def test_psql_stops_at_an_index_that_fails_and_goes_on_later(canonical: URL) -> None:
     execute(
         canonical,
@@ -145,6 +157,7 @@ def test_neither_way_crosses_an_interrupted_one(way: str, canonical: URL) -> Non
 @way
 def test_a_dry_run_is_the_checks_alone(way: str, canonical: URL) -> None:
     before = state(canonical)
+    assert script("upgrade", "head", "dry-run=yes").rstrip().endswith("ROLLBACK;")
     assert custom(way, canonical, "upgrade", "head", "dry-run=yes") == ""
     assert state(canonical) == before
     execute(canonical, MISFITS["name taken"])
