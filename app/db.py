@@ -147,8 +147,8 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
             return
         if connection.get_transaction() is not confined[connection]:
             raise TenantScopeError(
-                "The transaction of a tenant session was ended beneath it, and its scope with it: "
-                "use the session's own commit and rollback, and no AUTOCOMMIT."
+                "The transaction is not confined to the tenant session's business, for it could not be, or was ended "
+                "beneath the session: roll back, and use the session's own commit and rollback."
             )
         if _ESCAPE.search(statement) or _ESCAPE.search(_COMMENT.sub(" ", statement)):
             raise TenantScopeError(
