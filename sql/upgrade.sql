@@ -510,8 +510,16 @@ BEGIN
 END $revoke$;
 
 CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+DECLARE
+    computed text[];
 BEGIN
-    NEW.updated_at := now();
+    IF OLD *= NEW THEN
+        RETURN NEW;
+    END IF;
+    computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
+    IF computed = '{}' OR to_jsonb(OLD) - computed <> to_jsonb(NEW) - computed THEN
+        NEW.updated_at := now();
+    END IF;
     RETURN NEW;
 END $function$;
 
@@ -532,17 +540,13 @@ END $revoke$;
 
 GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON user_businesses FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON user_businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON users FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON whatsapp_numbers FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON whatsapp_numbers FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
 
@@ -904,8 +908,7 @@ BEGIN
     END LOOP;
 END $zone$;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at();
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
 COMMENT ON TABLE customers IS 'Customers, each of one business';
 

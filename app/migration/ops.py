@@ -11,17 +11,25 @@ CURRENT_BUSINESS_ID = """
 CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
 
+# *= compares rows as they are stored: it also takes a team's json column, which has no equality. A team's
+# generated column has no value yet in NEW, which is also why this is not the trigger's WHEN.
 SET_UPDATED_AT = """
 CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+DECLARE
+    computed text[];
 BEGIN
-    NEW.updated_at := now();
+    IF OLD *= NEW THEN
+        RETURN NEW;
+    END IF;
+    computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
+    IF computed = '{}' OR to_jsonb(OLD) - computed <> to_jsonb(NEW) - computed THEN
+        NEW.updated_at := now();
+    END IF;
     RETURN NEW;
 END $function$"""
 
-# *<> compares rows as they are stored: it also takes a team's extra json column, which has no equality.
 UPDATED_AT_TRIGGER = """
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW
-    WHEN (OLD.* *<> NEW.*) EXECUTE FUNCTION set_updated_at()"""
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION set_updated_at()"""
 
 # Supabase grants anon and authenticated, whom anyone with the public key can be, ALL on what is new in public.
 REVOKE_ALL = """
