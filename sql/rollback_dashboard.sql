@@ -328,15 +328,15 @@ END $archive$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'conversations'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('conversations') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on conversations: %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'conversations: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -469,15 +469,15 @@ END $back$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'customers'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('customers') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on customers: %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'customers: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -577,15 +577,15 @@ END $back$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'conversations'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('conversations') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on conversations: %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'conversations: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -693,15 +693,15 @@ DROP FUNCTION IF EXISTS set_updated_at();
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'businesses'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('businesses') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('businesses') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on businesses: %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce(blocker, 'businesses: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;

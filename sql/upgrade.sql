@@ -151,15 +151,15 @@ CREATE INDEX ix_conversations_timestamp ON conversations (timestamp);
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, NULL),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass(NULL) AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass(NULL) DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on a table: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'a table: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -270,9 +270,22 @@ BEGIN
         RAISE EXCEPTION 'the policy % would show every business to app_tenant: name its roles with ALTER POLICY ... TO, or drop it', found;
     END IF;
 
-    SELECT string_agg(rolname, ' and ') INTO found FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls);
+    SELECT string_agg(format('ALTER ROLE %s NOSUPERUSER NOBYPASSRLS', rolname), '; ') INTO found
+      FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls);
     IF found IS NOT NULL THEN
-        RAISE EXCEPTION 'role % would bypass row level security: as an administrator run ALTER ROLE % NOSUPERUSER NOBYPASSRLS', found, found;
+        RAISE EXCEPTION 'app_tenant or app_service would bypass row level security: as an administrator run %', found;
+    END IF;
+    SELECT string_agg(format('ALTER ROLE %s INHERIT', name), '; ') INTO found
+      FROM (SELECT DISTINCT acl.grantee::regrole::text FROM (
+            SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
+            UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute
+             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))) AS acl
+          JOIN pg_roles r ON r.oid = acl.grantee
+         WHERE NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+           AND r.oid NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
+           AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid AND roleid = to_regrole('app_service'))) AS bot (name) JOIN pg_roles ON oid = name::regrole WHERE NOT rolinherit;
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'row level security would cut off a role that is to work as a member of app_service but inherits nothing: run %', found;
     END IF;
     SELECT string_agg(roleid::regrole::text, ', ') INTO found FROM pg_auth_members JOIN pg_roles r ON r.oid = member WHERE rolname = 'app_tenant';
     IF found IS NOT NULL THEN
@@ -372,15 +385,15 @@ END $roles$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, NULL),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass(NULL) AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass(NULL) DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on a table: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'a table: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -741,15 +754,15 @@ INSERT INTO businesses (id, name) VALUES ('00000000-0000-0000-0000-000000000001'
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, NULL),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass(NULL) AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass(NULL) DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on a table: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'a table: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -817,15 +830,15 @@ END $rename$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, NULL),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass(NULL) AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass(NULL) DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on a table: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'a table: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -966,15 +979,15 @@ END $grant$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'customers'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('customers') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on customers: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'customers: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -1123,15 +1136,15 @@ END $grant$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'conversations'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('conversations') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on conversations: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'conversations: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -1328,15 +1341,15 @@ END $rename$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'customers'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('customers') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on customers: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'customers: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;
@@ -1409,15 +1422,15 @@ END $restore$;
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
                 blocker := (
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, 'conversations'),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (false OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass('conversations') AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+ ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1
 );
-                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on conversations: %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'nobody any more, or a prepared transaction (pg_prepared_xacts)')
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce(blocker, 'conversations: nobody any more, or a prepared transaction (pg_prepared_xacts)')
                     USING ERRCODE = 'lock_not_available';
             END IF;
         END;

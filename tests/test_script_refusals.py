@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from app.migration.runner import RUNNER_LOCK
 from tests.support import check, current, engine_of, execute, migrate, paste, pipe, psql, script, wait_until
-from tests.test_scripts import SINGLE, SQL, WAYS, heads, run, state, way
+from tests.test_scripts import SINGLE, WAYS, heads, released, run, state, way
 
 MISFITS = {
     "columns": "ALTER TABLE conversations DROP COLUMN created_at, ALTER message DROP NOT NULL",
@@ -146,7 +146,7 @@ def test_psql_stops_at_an_index_that_fails_and_goes_on_later(canonical: URL) -> 
 @way
 def test_neither_way_crosses_an_interrupted_one(way: str, canonical: URL) -> None:
     for name, other, where in (("upgrade", "rollback", "an upgrade"), ("rollback", "upgrade", "a rollback")):
-        pieces = heads((SQL / f"{name}.sql").read_text(encoding="utf-8"))
+        pieces = heads(released(f"{name}.sql"))
         assert pipe(canonical, pieces[len(pieces) // 2]) == ""
         before = state(canonical)
         assert run(way, other, canonical).startswith(f"{where} of this database was interrupted: finish it")
@@ -166,7 +166,7 @@ def test_a_dry_run_is_the_checks_alone(way: str, canonical: URL) -> None:
 
 def test_psqls_script_in_a_dashboard_changes_nothing(canonical: URL) -> None:
     before = state(canonical)
-    assert paste(canonical, (SQL / "upgrade.sql").read_text(encoding="utf-8")).startswith("syntax error")
+    assert paste(canonical, released("upgrade.sql")).startswith("syntax error")
     assert state(canonical) == before
 
 
@@ -174,6 +174,6 @@ def test_the_dashboards_script_is_all_or_nothing_in_psql_too(canonical: URL) -> 
     """Without ON_ERROR_STOP psql runs on after the refusal, to a COMMIT that rolls back."""
     execute(canonical, MISFITS["name taken"])
     before = state(canonical)
-    done = psql(canonical, (SQL / "upgrade_dashboard.sql").read_text(encoding="utf-8"))
+    done = psql(canonical, released("upgrade_dashboard.sql"))
     assert "this database has tables named users" in done.stderr
     assert state(canonical) == before
