@@ -105,7 +105,7 @@ WRITES: dict[str, Callable[[Session], Any]] = {
     "merge": lambda s: s.merge(customer()),
     "own business": lambda s: s.add(customer(business_id=B)),
     "own business as text": lambda s: s.add(customer(business_id=OTHER_ID)),
-    "through the business": lambda s: [b.customers.append(customer()) for b in [s.get_one(Business, B)]],
+    "through the business": lambda s: setattr(s.get_one(Business, B), "customers", [customer()]),
     "as its relationship": lambda s: s.add(customer(business=s.get_one(Business, B))),
 }
 

@@ -93,9 +93,15 @@ BEGIN
         RAISE EXCEPTION 'the policy % would show every business to app_tenant: name its roles with ALTER POLICY ... TO, or drop it', found;
     END IF;
 
-    SELECT string_agg(rolname, ' and ') INTO found FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls);
+    SELECT string_agg(format('ALTER ROLE %s NOSUPERUSER NOBYPASSRLS', rolname), '; ') INTO found
+      FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls);
     IF found IS NOT NULL THEN
-        RAISE EXCEPTION 'role % would bypass row level security: as an administrator run ALTER ROLE % NOSUPERUSER NOBYPASSRLS', found, found;
+        RAISE EXCEPTION 'app_tenant or app_service would bypass row level security: as an administrator run %', found;
+    END IF;
+    SELECT string_agg(format('ALTER ROLE %s INHERIT', name), '; ') INTO found
+      FROM ({{bot_roles}}) AS bot (name) JOIN pg_roles ON oid = name::regrole WHERE NOT rolinherit;
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'row level security would cut off a role that is to work as a member of app_service but inherits nothing: run %', found;
     END IF;
     SELECT string_agg(roleid::regrole::text, ', ') INTO found FROM pg_auth_members JOIN pg_roles r ON r.oid = member WHERE rolname = 'app_tenant';
     IF found IS NOT NULL THEN
