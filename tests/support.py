@@ -138,6 +138,24 @@ def run_alembic(url: URL | str | None, *arguments: str, **env: str) -> subproces
     )
 
 
+@contextmanager
+def alembic_process(url: URL, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """The `alembic` command in the background, with its stderr in a pipe; what is left of it is killed."""
+    options = {"stderr": subprocess.PIPE, "text": True, **options}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": plain(url)},
+        stdout=subprocess.DEVNULL,
+        **options,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def psql(url: URL, sql: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a script with psql, as a user pipes it."""
     return subprocess.run(
@@ -211,8 +229,6 @@ def state(url: URL, *tables: str) -> tuple[drift.Catalogue, dict[str, list[str]]
 def add_business(url: URL, business: str = OTHER_ID, name: str = "Other") -> None:
     """A second business."""
     execute(url, f"INSERT INTO businesses (id, name) VALUES ('{business}', '{name}')")
-
-
 
 
 def wait_until(url: URL, condition: str) -> None:

@@ -4,14 +4,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 _BUILD = text(
     "SELECT greatest(tuples_total, blocks_total) AS total, "
-    "CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END AS done, phase "
+    "CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END AS done, "
+    "phase || coalesce(' of pid ' || nullif(current_locker_pid, 0), '') AS phase "
     "FROM pg_stat_progress_create_index WHERE pid = :pid"
 )
 
@@ -25,8 +27,11 @@ def phase(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def watch(connection: Connection, statement: str) -> Iterator[None]:
-    """Draw a bar on a terminal while `connection` builds an index or validates, read from a second connection."""
+def watch(connection: Connection, title: str) -> Iterator[None]:
+    """Draw a bar on a terminal while `connection` builds an index or validates, read from a second connection.
+
+    Where there is none to be had, there is no bar: the migration does not depend on it.
+    """
     if not sys.stderr.isatty():
         yield
         return
@@ -35,19 +40,18 @@ def watch(connection: Connection, statement: str) -> Iterator[None]:
 
     def draw() -> None:
         with (
+            suppress(SQLAlchemyError),
             connection.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as second,
-            tqdm(desc=statement[:48], unit="", unit_scale=True, leave=False, file=sys.stderr) as bar,
+            tqdm(desc=f"  {title}", unit="", unit_scale=True, leave=False, file=sys.stderr) as bar,
         ):
             while not finished.wait(0.3):
                 row = second.execute(_BUILD, {"pid": pid}).one_or_none()
-                if row is None or not row.total:
-                    bar.refresh()  # a validation, or a wait: the elapsed time goes on
-                    continue
-                if row.total != bar.total:
-                    bar.reset(total=row.total)
-                bar.set_postfix_str(row.phase, refresh=False)
-                bar.n = row.done
-                bar.refresh()
+                if row is not None and row.total:
+                    if row.total != bar.total:
+                        bar.reset(total=row.total)
+                    bar.n = row.done
+                bar.set_postfix_str(row.phase if row is not None else "", refresh=False)
+                bar.refresh()  # a validation has no rows to count: the elapsed time goes on
 
     thread = threading.Thread(target=draw, daemon=True)
     thread.start()

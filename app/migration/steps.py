@@ -110,17 +110,17 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         lock_wait=options().lock_wait,
         first=f"LOCK TABLE {lock} IN SHARE UPDATE EXCLUSIVE MODE;" if lock else "",
         blocker=BLOCKER.format(table=literal(lock) if lock else "NULL", others="false"),
-        gave_up=_gave_up(lock or "a table", "%"),
-        gone=GONE,
+        gave_up=_gave_up("%"),
+        gone=GONE.format(table=lock or "a table"),
     )
     with phase(title) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
-def _gave_up(table: str, blocker: str) -> str:
+def _gave_up(blocker: str) -> str:
     state = "nothing was changed" if options().single_transaction else "finished steps are kept"
     return (
-        f"gave up after {options().lock_wait:g} s waiting for a lock on {table}: {blocker}; end that transaction, "
+        f"gave up after {options().lock_wait:g} s waiting for a lock on {blocker}; end that transaction, "
         f"or wait for it, then run the same command again ({state})"
     )
 
@@ -148,7 +148,7 @@ def each(title: str, query: str, *, table: str) -> None:
         connection.exec_driver_sql(f"SET lock_timeout = '{wait}'")
         for statement in statements:
             try:
-                with phase(title), watch(connection, statement):
+                with phase(title), watch(connection, title):
                     emit(statement)
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != "55P03":
@@ -156,22 +156,22 @@ def each(title: str, query: str, *, table: str) -> None:
                 # A concurrent build waits for every older snapshot of the database, too.
                 who = BLOCKER.format(table=literal(table), others="a.backend_xmin IS NOT NULL")
                 blocker = connection.exec_driver_sql(who, execution_options={"no_parameters": True}).scalar()
-                raise RuntimeError(f"{_gave_up(table, blocker or GONE)}.") from error
+                raise RuntimeError(f"{_gave_up(blocker or GONE.format(table=table))}.") from error
         connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 BLOCKER = """
-SELECT format('pid %s of user %s, in a transaction for %s, whose query started at %s',
+SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, {table}),
               a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
               coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND ({others} OR a.pid IN (
-           SELECT l.pid FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.relation = to_regclass({table}) AND l.granted))
- ORDER BY a.xact_start LIMIT 1
+  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR {others})
+ ORDER BY {others} OR l.relation = to_regclass({table}) DESC NULLS LAST, a.xact_start LIMIT 1
 """
-"""Who holds a lock on a table, the oldest transaction first."""
+"""Who holds a lock on a table, or else on another of the schema, the oldest transaction first."""
 
-GONE = "nobody any more, or a prepared transaction (pg_prepared_xacts)"
+GONE = "{table}: nobody any more, or a prepared transaction (pg_prepared_xacts)"
 
 STEP = """DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';

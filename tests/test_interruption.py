@@ -1,0 +1,159 @@
+"""After a lost connection before any statement, or a killed process, the same command finishes the job."""
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Connection, Engine, event, text
+
+from app.migration import drift
+from tests.conftest import MakeDatabase
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    add_business,
+    alembic_process,
+    contents,
+    engine_of,
+    execute,
+    load_legacy,
+    migrate,
+    wait_until,
+)
+
+OTHER_ROWS = f"""
+INSERT INTO whatsapp_numbers (id, business_id, phone_number) VALUES
+    ('{DEFAULT_ID}', '{DEFAULT_ID}', '+573001112233'), ('{OTHER_ID}', '{OTHER_ID}', '+573004445566');
+INSERT INTO users (id, email, password_hash) VALUES ('{OTHER_ID}', 'ana@example.com', '$2b$12$' || repeat('x', 53));
+INSERT INTO user_businesses (user_id, business_id) VALUES ('{OTHER_ID}', '{OTHER_ID}');
+INSERT INTO customers (business_id, whatsapp_id, name) SELECT '{OTHER_ID}', whatsapp_id, 'Other ' || id FROM customers;
+INSERT INTO conversations (business_id, whatsapp_number_id, whatsapp_id, message, role)
+    SELECT '{OTHER_ID}', '{OTHER_ID}', whatsapp_id, message, role FROM conversations WHERE id % 3 = 0;
+UPDATE conversations SET whatsapp_number_id = '{DEFAULT_ID}', whatsapp_message_id = 'wamid.' || id
+    WHERE business_id = '{DEFAULT_ID}' AND id % 5 = 0"""
+
+State = dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def legacy_small(make_lasting_database: Any) -> URL:
+    """A single-business database with a few rows."""
+    url: URL = make_lasting_database()
+    load_legacy(url, messages=30)
+    return url
+
+
+@pytest.fixture(scope="module")
+def many_businesses(make_lasting_database: Any, legacy_small: URL) -> URL:
+    """At head, with rows of another business and links of own messages."""
+    url: URL = make_lasting_database(legacy_small)
+    migrate(url)
+    add_business(url)
+    execute(url, OTHER_ROWS)
+    return url
+
+
+@pytest.fixture(scope="module")
+def archived(make_lasting_database: Any, many_businesses: URL) -> URL:
+    """Rolled back to one business, with the archive beside it."""
+    url: URL = make_lasting_database(many_businesses)
+    migrate(url, "downgrade", "-1")
+    return url
+
+
+def state(url: URL) -> State:
+    """Catalogue and rows of the schema and the archive; when the default business was made does not matter."""
+    found: State = {}
+    with engine_of(url).connect() as connection:
+        for schema in ("public", "multi_tenant_archive"):
+            found[schema] = drift.catalogue(connection, schema)
+            tables = connection.execute(
+                text(
+                    "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(:schema)"
+                ),
+                {"schema": schema},
+            )
+            found |= contents(connection, tables.scalars().all())
+    if not found["multi_tenant_archive"] and isinstance(businesses := found.get("businesses"), list):
+        found["businesses"] = [re.sub(r'"(created|updated)_at": "[^"]+"', "", row) for row in businesses]
+    return found
+
+
+@contextmanager
+def connection_lost_before(place: int, url: URL) -> Iterator[list[str]]:
+    """End the migration's backend before its statement number `place`; yields the statements that came so far.
+
+    Settings and reads do not count: a loss before one leaves what a loss before the next statement leaves.
+    """
+    seen: list[str] = []
+    server = engine_of(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+
+    def lose(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if connection.engine.url.database != url.database or statement.startswith(("SELECT", "SET")):
+            return
+        seen.append(statement)
+        if len(seen) == place:
+            pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+            with server.connect() as other:
+                assert other.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+
+    event.listen(Engine, "before_cursor_execute", lose)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", lose)
+
+
+@pytest.mark.parametrize(
+    ("start", "command", "revision"),
+    [("legacy_small", "upgrade", "head"), ("archived", "upgrade", "head"), ("many_businesses", "downgrade", "000")],
+    ids=["upgrade", "upgrade with an archive", "downgrade to an archive"],
+)
+def test_lost_connection_before_any_statement(
+    start: str, command: str, revision: str, request: pytest.FixtureRequest, make_database: MakeDatabase
+) -> None:
+    template: URL = request.getfixturevalue(start)
+    undisturbed = make_database(template)
+    with connection_lost_before(0, undisturbed) as statements:
+        migrate(undisturbed, command, revision)
+    expected = state(undisturbed)
+    assert len(statements) > 8
+    for place in range(1, len(statements) + 1):
+        url = make_database(template)
+        with connection_lost_before(place, url) as seen, pytest.raises(CommandError) as refusal:
+            migrate(url, command, revision)
+        assert len(seen) == place
+        assert "\n" not in str(refusal.value)
+        assert "run the same command again" in str(refusal.value)
+        migrate(url, command, revision)
+        assert state(url) == expected, seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("opening", "held_up"),
+    [
+        ("SELECT FROM conversations", "query LIKE 'DO $step$%' AND wait_event_type IN ('Lock', 'Timeout')"),
+        (
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1",
+            "query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock'",
+        ),
+    ],
+    ids=["in a step", "in a concurrent build"],
+)
+def test_killed_process(opening: str, held_up: str, legacy_small: URL, make_database: MakeDatabase) -> None:
+    undisturbed, url = make_database(legacy_small), make_database(legacy_small)
+    migrate(undisturbed)
+    ours = "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND {})"
+    with engine_of(url).connect() as other:
+        other.exec_driver_sql(opening)
+        with alembic_process(url, "upgrade", "head") as process:
+            wait_until(url, ours.format(held_up))
+            process.send_signal(signal.SIGKILL)
+        # The other transaction is still open: what was killed does not go on when it ends.
+        wait_until(url, "NOT " + ours.format("(query LIKE 'DO $step$%' OR query LIKE 'CREATE INDEX%')"))
+    migrate(url)
+    assert state(url) == state(undisturbed)
