@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-from alembic.util.exc import CommandError
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
@@ -59,6 +58,6 @@ except DryRun:
     else:
         print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
 except (DBAPIError, PendingRollbackError) as error:
-    raise CommandError(runner.sentence(error)) from error
+    raise runner.refusal(runner.sentence(error, database_url())) from error
 except (ValueError, RuntimeError) as error:
-    raise CommandError(str(error)) from error
+    raise runner.refusal(str(error)) from error

