@@ -400,17 +400,22 @@ DROP POLICY IF EXISTS app_service ON customers;
 
 ALTER TABLE customers DISABLE ROW LEVEL SECURITY;
 
-DO $grant$
+DO $access$
 DECLARE
-    sequence regclass;
+    object text;
+    grantee text;
 BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('customers') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', sequence);
+    FOR object IN SELECT 'TABLE customers' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('customers') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
+        END LOOP;
+        IF object LIKE 'SEQUENCE %' AND false THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $grant$;
-
-REVOKE ALL ON customers FROM app_tenant, app_service;
+END $access$;
 
 DROP TRIGGER IF EXISTS set_updated_at ON customers;
 
@@ -514,17 +519,22 @@ DROP POLICY IF EXISTS app_service ON conversations;
 
 ALTER TABLE conversations DISABLE ROW LEVEL SECURITY;
 
-DO $grant$
+DO $access$
 DECLARE
-    sequence regclass;
+    object text;
+    grantee text;
 BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('conversations') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', sequence);
+    FOR object IN SELECT 'TABLE conversations' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('conversations') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
+        END LOOP;
+        IF object LIKE 'SEQUENCE %' AND false THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $grant$;
-
-REVOKE ALL ON conversations FROM app_tenant, app_service;
+END $access$;
 
 -- The columns of the single-business table as they were; an index on a timestamp is built again concurrently.
 DO $back$
@@ -646,17 +656,22 @@ DROP POLICY IF EXISTS app_service ON users;
 
 ALTER TABLE users DISABLE ROW LEVEL SECURITY;
 
-DO $grant$
+DO $access$
 DECLARE
-    sequence regclass;
+    object text;
+    grantee text;
 BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('users') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', sequence);
+    FOR object IN SELECT 'TABLE users' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('users') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
+        END LOOP;
+        IF object LIKE 'SEQUENCE %' AND false THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $grant$;
-
-REVOKE ALL ON users FROM app_tenant, app_service;
+END $access$;
 
 DROP TABLE user_businesses;
 

@@ -510,15 +510,9 @@ CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL 
 DO $revoke$
 DECLARE
     grantee text;
-    sequence regclass;
 BEGIN
     FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION current_business_id() FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass(NULL) AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
-        END LOOP;
     END LOOP;
 END $revoke$;
 
@@ -529,54 +523,73 @@ BEGIN
     IF OLD *= NEW THEN
         RETURN NEW;
     END IF;
-    computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
-    IF computed = '{}' OR to_jsonb(OLD) - computed <> to_jsonb(NEW) - computed THEN
-        NEW.updated_at := now();
+    IF TG_NARGS > 0 THEN
+        computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
+        IF to_jsonb(OLD) - computed = to_jsonb(NEW) - computed THEN
+            RETURN NEW;
+        END IF;
     END IF;
+    NEW.updated_at := now();
     RETURN NEW;
 END $function$;
 
 DO $revoke$
 DECLARE
     grantee text;
-    sequence regclass;
 BEGIN
     FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION set_updated_at() FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass(NULL) AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
-        END LOOP;
     END LOOP;
 END $revoke$;
 
 GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON user_businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON user_businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass('user_businesses') AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass('users') AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON whatsapp_numbers FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON whatsapp_numbers FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass('whatsapp_numbers') AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass('businesses') AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$;
 
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE businesses FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('businesses') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE businesses' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('businesses') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON businesses TO app_tenant USING (id = (SELECT current_business_id())) WITH CHECK (id = (SELECT current_business_id()));
 
@@ -586,32 +599,24 @@ GRANT SELECT, UPDATE (name, business_type, settings) ON businesses TO app_tenant
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON businesses TO app_service;
 
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('businesses') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
-
 ALTER TABLE whatsapp_numbers ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE whatsapp_numbers FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('whatsapp_numbers') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE whatsapp_numbers' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('whatsapp_numbers') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON whatsapp_numbers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
@@ -621,32 +626,24 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_tenant;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_service;
 
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('whatsapp_numbers') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
-
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE users FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('users') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE users' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('users') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON users TO app_tenant USING (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))) WITH CHECK (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id())));
 
@@ -656,32 +653,24 @@ GRANT SELECT (id, email, full_name, is_active, created_at, updated_at) ON users 
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users TO app_service;
 
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('users') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
-
 ALTER TABLE user_businesses ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE user_businesses FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('user_businesses') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE user_businesses' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('user_businesses') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON user_businesses TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
@@ -691,32 +680,24 @@ GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_tenant;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_businesses TO app_service;
 
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('user_businesses') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
-
 ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE alembic_version FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('alembic_version') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE alembic_version' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('alembic_version') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_service ON alembic_version TO app_service USING (true);
 
@@ -921,7 +902,12 @@ BEGIN
     END LOOP;
 END $zone$;
 
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass('customers') AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$;
 
 COMMENT ON TABLE customers IS 'Customers, each of one business';
 
@@ -941,20 +927,22 @@ COMMENT ON COLUMN customers."updated_at" IS 'When the row was last changed; set 
 
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE customers FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('customers') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE customers' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('customers') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON customers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
@@ -963,16 +951,6 @@ CREATE POLICY app_service ON customers TO app_service USING (true) WITH CHECK (t
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_tenant;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_service;
-
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('customers') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1098,20 +1076,22 @@ COMMENT ON COLUMN conversations."whatsapp_message_id" IS 'Meta''s message id (wa
 
 ALTER TABLE conversations ENABLE ROW LEVEL SECURITY;
 
-DO $revoke$
+DO $access$
 DECLARE
+    object text;
     grantee text;
-    sequence regclass;
 BEGIN
-    FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON TABLE conversations FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass('conversations') AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
+    FOR object IN SELECT 'TABLE conversations' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass('conversations') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
         END LOOP;
+        IF object LIKE 'SEQUENCE %' AND true THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
     END LOOP;
-END $revoke$;
+END $access$;
 
 CREATE POLICY app_tenant ON conversations TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
@@ -1120,16 +1100,6 @@ CREATE POLICY app_service ON conversations TO app_service USING (true) WITH CHEC
 GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_tenant;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_service;
-
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass('conversations') AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN

@@ -17,7 +17,7 @@ DRIFTS = {
     ),
     "trigger altered": (
         "DROP TRIGGER set_updated_at ON users; CREATE TRIGGER set_updated_at BEFORE UPDATE ON users "
-        "FOR EACH ROW EXECUTE FUNCTION set_updated_at()",
+        "FOR EACH ROW WHEN (NEW.is_active) EXECUTE FUNCTION set_updated_at()",
         "trigger set_updated_at on users: definition expected CREATE TRIGGER",
     ),
     "function body changed": (

@@ -191,7 +191,7 @@ SELECT format('index %s on %s', i.relname, t.relname), aspect, value
 UNION ALL
 SELECT format('trigger %s on %s', tgname, t.relname), aspect, value
   FROM t JOIN pg_trigger g ON tgrelid = t.oid AND NOT tgisinternal CROSS JOIN LATERAL (VALUES
-    ('definition', pg_get_triggerdef(g.oid)),
+    ('definition', replace(pg_get_triggerdef(g.oid), '(''generated'')', '()')),
     ('firing', CASE tgenabled WHEN 'O' THEN 'enabled' WHEN 'D' THEN 'disabled' ELSE tgenabled::text END)) AS v (aspect, value)
 UNION ALL
 SELECT format('policy %s on %s', polname, t.relname), 'definition',

@@ -11,8 +11,8 @@ CURRENT_BUSINESS_ID = """
 CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
 
-# *= compares rows as they are stored: it also takes a team's json column, which has no equality. A team's
-# generated column has no value yet in NEW, which is also why this is not the trigger's WHEN.
+# *= compares rows as they are stored: it also takes a team's json column, which has no equality. A generated column
+# has no value yet in NEW, so a table that has one says so with an argument, and pays for a comparison without it.
 SET_UPDATED_AT = """
 CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
@@ -21,43 +21,52 @@ BEGIN
     IF OLD *= NEW THEN
         RETURN NEW;
     END IF;
-    computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
-    IF computed = '{}' OR to_jsonb(OLD) - computed <> to_jsonb(NEW) - computed THEN
-        NEW.updated_at := now();
+    IF TG_NARGS > 0 THEN
+        computed := ARRAY(SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = TG_RELID AND attgenerated <> '');
+        IF to_jsonb(OLD) - computed = to_jsonb(NEW) - computed THEN
+            RETURN NEW;
+        END IF;
     END IF;
+    NEW.updated_at := now();
     RETURN NEW;
 END $function$"""
 
 UPDATED_AT_TRIGGER = """
-CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION set_updated_at()"""
+DO $trigger$
+BEGIN
+    EXECUTE format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)',
+        (SELECT quote_literal('generated') FROM pg_attribute
+          WHERE attrelid = to_regclass({name}) AND attgenerated <> '' AND NOT attisdropped LIMIT 1));
+END $trigger$"""
 
 # Supabase grants anon and authenticated, whom anyone with the public key can be, ALL on what is new in public.
-REVOKE_ALL = """
+ACCESS = """
+DO $access$
+DECLARE
+    object text;
+    grantee text;
+BEGIN
+    FOR object IN SELECT 'TABLE {table}' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
+                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+                   WHERE d.refobjid = to_regclass({name}) AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ({roles}) LOOP
+            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
+        END LOOP;
+        IF object LIKE 'SEQUENCE %' AND {usage} THEN
+            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
+        END IF;
+    END LOOP;
+END $access$"""
+
+REVOKE_FUNCTION = """
 DO $revoke$
 DECLARE
     grantee text;
-    sequence regclass;
 BEGIN
     FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ({roles}) LOOP
-        EXECUTE format('REVOKE ALL ON {object} FROM %s', grantee);
-        FOR sequence IN SELECT objid::regclass FROM pg_depend
-                         WHERE refobjid = to_regclass({table}) AND classid = 'pg_class'::regclass AND deptype = 'a'
-                           AND EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind = 'S') LOOP
-            EXECUTE format('REVOKE ALL ON SEQUENCE %s FROM %s', sequence, grantee);
-        END LOOP;
+        EXECUTE format('REVOKE ALL ON FUNCTION {function} FROM %s', grantee);
     END LOOP;
 END $revoke$"""
-
-GRANT_SEQUENCES = """
-DO $grant$
-DECLARE
-    sequence regclass;
-BEGIN
-    FOR sequence IN SELECT d.objid::regclass FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                     WHERE d.refobjid = to_regclass({table}) AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' LOOP
-        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', sequence);
-    END LOOP;
-END $grant$"""
 
 REVOKE_SCHEMA = """
 DO $revoke$
@@ -78,7 +87,7 @@ def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
         emit(sql)
-        emit(REVOKE_ALL.format(object=f"FUNCTION {function}", roles=PUBLIC_ROLES, table="NULL"))
+        emit(REVOKE_FUNCTION.format(function=function, roles=PUBLIC_ROLES))
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
 
 
@@ -90,7 +99,7 @@ def drop_functions() -> None:
 
 def create_updated_at_trigger(table: str) -> None:
     """updated_at follows every change of a row. Locks: SHARE ROW EXCLUSIVE, milliseconds."""
-    emit(UPDATED_AT_TRIGGER.format(table=table))
+    emit(UPDATED_AT_TRIGGER.format(table=table, name=literal(table)))
 
 
 def drop_updated_at_trigger(table: str) -> None:
@@ -99,9 +108,9 @@ def drop_updated_at_trigger(table: str) -> None:
 
 
 def close_to_public(table: str) -> None:
-    """Enable row level security, and take every privilege from PUBLIC, anon and authenticated."""
+    """Enable row level security, take every privilege from PUBLIC, anon and authenticated, grant use of sequences."""
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    emit(REVOKE_ALL.format(object=f"TABLE {table}", roles=PUBLIC_ROLES, table=literal(table)))
+    emit(ACCESS.format(table=table, name=literal(table), roles=PUBLIC_ROLES, usage="true"))
 
 
 def enable_tenancy(
@@ -124,7 +133,6 @@ def enable_tenancy(
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
     emit(f"GRANT {grant} ON {table} TO app_tenant")
     emit(f"GRANT {SERVICE_GRANT} ON {table} TO app_service")
-    emit(GRANT_SEQUENCES.format(table=literal(table)))
 
 
 def close_version_table() -> None:
@@ -147,12 +155,7 @@ def disable_tenancy(table: str) -> None:
     emit(f"DROP POLICY IF EXISTS app_tenant ON {table}")
     emit(f"DROP POLICY IF EXISTS app_service ON {table}")
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    emit(
-        GRANT_SEQUENCES.replace("GRANT USAGE", "REVOKE ALL")
-        .replace(" TO app", " FROM app")
-        .format(table=literal(table))
-    )
-    emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
+    emit(ACCESS.format(table=table, name=literal(table), roles="'app_tenant', 'app_service'", usage="false"))
 
 
 def comment(table: str, comments: Mapping[str, str]) -> None:
