@@ -1,10 +1,7 @@
 """The six models: relationships, dicts for bots, normalised values, reprs without secrets."""
 
 import json
-import subprocess
-import sys
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,12 +208,3 @@ def test_keys_are_made_by_the_database_and_the_default_business_is_there(session
     assert isinstance(business.id, uuid.UUID)
     default = session.get_one(Business, DEFAULT_BUSINESS_ID)
     assert (default.name, default.business_type, default.settings) == ("Default business", "barberia", {})
-
-
-def test_the_models_can_be_imported_with_an_empty_environment(tmp_path: Path) -> None:
-    code = "import app.db, app.queries; from app.models import Business; print(Business.__tablename__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={}, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "businesses\n", "")
-    assert list(tmp_path.iterdir()) == []
