@@ -55,6 +55,12 @@ BEGIN
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'role % does not own %: run the rollback as the owner', current_user, found;
     END IF;
+    SELECT string_agg(relname, ' and ') INTO found FROM pg_class WHERE relforcerowsecurity
+       AND oid IN (SELECT to_regclass(name) FROM (VALUES ('user_businesses'), ('users'), ('whatsapp_numbers'), ('businesses'), ('customers'), ('conversations')) AS ours (name))
+       AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user);
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'row level security is forced on %, which would hide rows from the move: run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY first', found;
+    END IF;
     IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
         RAISE EXCEPTION 'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)';
     END IF;
@@ -185,6 +191,12 @@ BEGIN
      WHERE oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('businesses')) AND NOT pg_has_role(current_user, relowner, 'USAGE');
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'role % does not own %: run the rollback as the owner', current_user, found;
+    END IF;
+    SELECT string_agg(relname, ' and ') INTO found FROM pg_class WHERE relforcerowsecurity
+       AND oid IN (SELECT to_regclass(name) FROM (VALUES ('user_businesses'), ('users'), ('whatsapp_numbers'), ('businesses'), ('customers'), ('conversations')) AS ours (name))
+       AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user);
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'row level security is forced on %, which would hide rows from the move: run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY first', found;
     END IF;
     IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
         RAISE EXCEPTION 'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)';

@@ -15,6 +15,7 @@ from tests.conftest import MakeDatabase
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
+    SCHEMA_TABLES,
     catalogue,
     check,
     engine_of,
@@ -406,3 +407,20 @@ def test_a_dry_run_says_what_would_be_kept_and_changes_nothing(shops: URL) -> No
     ):
         assert count in said
     assert "nothing was changed" in said
+
+
+def test_forced_row_level_security_does_not_hide_rows_from_the_move(shops: URL) -> None:
+    owner = f"owner_{shops.database}"
+    names = (*SCHEMA_TABLES, "alembic_version")
+    execute(
+        shops,
+        f"CREATE ROLE {owner} LOGIN",
+        f"GRANT CREATE ON DATABASE {shops.database} TO {owner}",
+        *(f"ALTER TABLE {name} OWNER TO {owner}" for name in names),
+        "ALTER TABLE customers FORCE ROW LEVEL SECURITY",
+    )
+    before = state(shops)
+    with pytest.raises(CommandError, match="forced on customers"):
+        migrate(shops.set(username=owner), "downgrade", "-1")
+    assert state(shops) == before
+    execute(shops, f"REASSIGN OWNED BY {owner} TO CURRENT_USER", f"DROP OWNED BY {owner}", f"DROP ROLE {owner}")
