@@ -210,10 +210,11 @@ def draw(runs: list[Run], path: Path, rows: int) -> None:
             f"{len(bad):,} failed",
             loc="left",
         )
-        panel.set_ylabel("latency, ms (log)")
+        panel.set_ylabel("latency (log scale)")
+        panel.yaxis.set_major_formatter(lambda ms, _: f"{ms:g} ms" if ms < 1000 else f"{ms / 1000:g} s")
         panel.grid(axis="y", color="#cccccc", linewidth=0.5)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(loc="upper right", framealpha=0.9, edgecolor="none", ncols=3, markerscale=3)
+        panel.legend(loc="center right", framealpha=0.9, edgecolor="none", ncols=3, markerscale=3)
     panels[-1].set_xlabel("seconds since the migration began")
     figure.suptitle(f"What the bot feels while {rows:,} messages are migrated", fontsize=13)
     path.parent.mkdir(exist_ok=True)
@@ -248,9 +249,9 @@ def main() -> None:
             load_legacy(legacy, messages=arguments.rows)
             execute(legacy, "VACUUM ANALYZE")
 
-            # The better of two each, for whatever else this machine does at the time.
-            bare = min(bare_work(copy(legacy, names[1])) for _ in range(2))
-            idle = min(idle_upgrade(copy(legacy, names[1])) for _ in range(2))
+            # The better of two each, in turn, for whatever else this machine does at the time.
+            measured = [(bare_work(copy(legacy, names[1])), idle_upgrade(copy(legacy, names[1]))) for _ in range(2)]
+            bare, idle = (min(times) for times in zip(*measured, strict=True))
             by_hand = copy(legacy, names[1])
             runs = [under_load("textbook script", by_hand, lambda: textbook(by_hand), arguments)]
             drop(by_hand)

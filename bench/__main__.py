@@ -1,0 +1,68 @@
+"""Runs every benchmark and writes bench/RESULTS.md: `python -m bench`; `--quick` tries it at a hundredth of the size."""
+
+import argparse
+import platform
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import alembic
+import psycopg2
+import sqlalchemy
+from sqlalchemy import URL
+
+from bench.hot_queries import hot_queries, inserts_per_second, start_up
+from bench.upgrade_under_load import server
+from tests.support import ROOT, execute, scalar
+
+RESULTS = ROOT / "bench" / "RESULTS.md"
+
+
+def under_load(rows: int, *arguments: str) -> str:
+    """The tables of `bench.upgrade_under_load`, from a process of its own."""
+    command = [sys.executable, "-m", "bench.upgrade_under_load", "--rows", str(rows), *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def main() -> None:
+    """Run all, from the largest to the smallest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a hundredth of the rows, nothing written")
+    part = 100 if parser.parse_args().quick else 1
+    million = 1_000_000 // part
+    with server() as url, tempfile.TemporaryDirectory() as folder:
+
+        def make() -> URL:
+            name = f"bench_{uuid.uuid4().hex[:8]}"
+            execute(url, f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET timezone TO 'UTC'")
+            return url.set(database=name)
+
+        version = scalar(url, "SHOW server_version")
+        sections = [
+            "# Results",
+            "Written by `python -m bench`, one run. Ratios compare with the plain alternative on the same data in the "
+            f"same run. PostgreSQL {version}, Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, "
+            f"Alembic {alembic.__version__}, psycopg2 {psycopg2.__version__.split()[0]}; 2 cores, 24 GiB; "
+            "server, traffic and benchmark share them.",
+            f"## The upgrade under load, {million:,} messages",
+            under_load(million, "--others", "0.1", *(["--png", f"{folder}/latency.png"] if part > 1 else [])),
+            f"## The upgrade under load, {5 * million:,} messages",
+            under_load(5 * million, "--png", f"{folder}/latency.png"),
+            "## The statements that every message runs",
+            "Microseconds, median (p99 in brackets), by messages in the database. `ORM` is the owner's session of the "
+            "pool, which checks the connection first; `tenant_session` also sets role and business.",
+            hot_queries(make, [10_000 // part, 100_000 // part, million, 5 * million]),
+            "## What the trigger and the policy cost",
+            "One statement at a time, in one transaction.",
+            inserts_per_second(make, 20_000 // part),
+            "## Starting up",
+            start_up(make, Path(folder)),
+        ]
+    text = "\n\n".join(sections) + "\n"
+    print(text) if part > 1 else RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
