@@ -1,0 +1,140 @@
+"""Tries each mutation of the schema and expects the tests of tenancy to fail: `python -m tests.mutations [WORD]`.
+
+A mutation is made in the migrated template that the tests clone. The mutations are read from the catalogue, so
+that a policy, a key or a CHECK added later is mutated too. WORD picks those that hold it.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, make_url
+from tqdm import tqdm
+
+from app.embedded import embedded_url
+from tests.support import ROOT, execute, migrate, plain, rows
+
+FILES = ("test_attack_matrix.py", "test_catalogue_lints.py", "test_tenant_session.py", "test_tokens.py")
+OURS = "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+FROM_THE_CATALOGUE = {
+    "policies dropped": f"SELECT format('DROP POLICY %I ON %s', polname, polrelid::regclass) FROM pg_policy WHERE polrelid IN ({OURS})",
+    "policies that let read": """
+        SELECT format('ALTER POLICY %I ON %s USING (true)', polname, polrelid::regclass) FROM pg_policy WHERE polname = 'app_tenant'""",
+    "policies that let write": """
+        SELECT format('ALTER POLICY %I ON %s WITH CHECK (true)', polname, polrelid::regclass) FROM pg_policy
+         WHERE polname = 'app_tenant' AND (has_table_privilege('app_tenant', polrelid, 'INSERT'))""",
+    "row level security off": f"SELECT format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY', oid::regclass) FROM pg_class WHERE oid IN ({OURS}) AND relkind = 'r'",
+    "composite keys made simple": f"""
+        SELECT format('ALTER TABLE %1$s DROP CONSTRAINT %2$I, ADD FOREIGN KEY (%3$I) REFERENCES %4$s (%5$I)',
+                      conrelid::regclass, conname, a.attname, confrelid::regclass, b.attname)
+          FROM pg_constraint JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = conkey[2]
+          JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = confkey[2]
+         WHERE contype = 'f' AND cardinality(conkey) > 1 AND conrelid IN ({OURS})""",
+    "composite keys dropped": f"""
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
+         WHERE contype = 'f' AND cardinality(conkey) > 1 AND conrelid IN ({OURS})""",
+    "CHECKs dropped": f"""
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
+         WHERE contype = 'c' AND conrelid IN ({OURS})""",
+    "TRUNCATE granted": f"SELECT format('GRANT TRUNCATE ON %s TO app_tenant', oid::regclass) FROM pg_class WHERE oid IN ({OURS}) AND relkind = 'r'",
+    "open to everybody": f"SELECT format('GRANT SELECT ON %s TO PUBLIC', oid::regclass) FROM pg_class WHERE oid IN ({OURS}) AND relkind = 'r'",
+    "search_path": "SELECT format('ALTER FUNCTION %s RESET search_path', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    "callable by everybody": "SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+}
+BY_HAND = (
+    "GRANT SELECT ON users TO app_tenant",
+    "GRANT SELECT (password_hash) ON users TO app_tenant",
+    "GRANT UPDATE (password_hash) ON users TO app_tenant",
+    "GRANT DELETE ON users TO app_tenant",
+    "GRANT INSERT ON users TO app_tenant",
+    "GRANT INSERT ON user_businesses TO app_tenant",
+    "GRANT UPDATE ON user_businesses TO app_tenant",
+    "GRANT UPDATE ON businesses TO app_tenant",
+    "GRANT INSERT ON businesses TO app_tenant",
+    "GRANT DELETE ON businesses TO app_tenant",
+    "GRANT SELECT ON alembic_version TO app_tenant",
+    "GRANT UPDATE ON SEQUENCE customers_id_seq TO app_tenant",
+    "GRANT CREATE ON SCHEMA public TO app_tenant",
+    "REVOKE USAGE ON SEQUENCE customers_id_seq FROM app_tenant",
+    "REVOKE EXECUTE ON FUNCTION current_business_id() FROM app_tenant",
+    "ALTER TABLE customers ALTER COLUMN business_id SET DEFAULT '00000000-0000-0000-0000-000000000001'",
+    "DROP INDEX ix_user_businesses_business_id",
+    "CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE SET search_path = '' "
+    "AS $$ SELECT current_setting('app.business_id', true)::uuid $$",
+)
+
+
+class Mutation:
+    """A pytest plugin that runs a statement in the template once it is migrated."""
+
+    def __init__(self, statement: str) -> None:
+        self.statement = statement
+        self.failed: list[str] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, URL, URL]:
+        result = yield
+        if fixturedef.argname == "migrated_template":
+            execute(result, self.statement)
+        return result
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def mutations(server: URL) -> list[str]:
+    """Every mutation, by a catalogue at head."""
+    name = f"mutations_{os.getpid()}"
+    execute(server, f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET timezone TO 'UTC'")
+    try:
+        migrate(server.set(database=name))
+        found = [row[0] for query in FROM_THE_CATALOGUE.values() for row in rows(server.set(database=name), query)]
+    finally:
+        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    return [*found, *BY_HAND]
+
+
+def tests_fail(statement: str) -> list[str]:
+    """The first test that fails with the mutation; none where the mutation lives on."""
+    plugin = Mutation(statement)
+    files = [str(ROOT / "tests" / name) for name in FILES]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        pytest.main(
+            [*files, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", "--hypothesis-seed=0"],
+            plugins=[plugin],
+        )
+    return plugin.failed
+
+
+def main(word: str = "") -> int:
+    """Try every mutation; the exit status is 1 where one lives on."""
+    with tempfile.TemporaryDirectory(prefix="mutations-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        given = os.environ.get("TEST_DATABASE_URL")
+        server = make_url(given).set(drivername="postgresql+psycopg2") if given else embedded_url(Path(folder) / "data")
+        os.environ["TEST_DATABASE_URL"] = plain(server)
+        if unmutated := tests_fail("SELECT 1"):
+            print(f"the tests fail without a mutation: {unmutated[0]}", file=sys.stderr)
+            return 1
+        tried = [m for m in mutations(server) if word in m]
+        alive = []
+        for statement in tqdm(tried, unit="mutation"):
+            failed = tests_fail(statement)
+            tqdm.write(
+                f"{'caught' if failed else 'ALIVE '}  {statement}  {failed[0].rsplit('::')[-1] if failed else ''}"
+            )
+            if not failed:
+                alive.append(statement)
+    print(f"{len(tried) - len(alive)} of {len(tried)} mutations make the tests fail.")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
