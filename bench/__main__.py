@@ -8,11 +8,11 @@ import tempfile
 import uuid
 from pathlib import Path
 
-import alembic
-import psycopg2
+import psycopg2.extensions
 import sqlalchemy
 from sqlalchemy import URL
 
+import alembic
 from bench.hot_queries import hot_queries, inserts_per_second, start_up
 from bench.upgrade_under_load import server
 from tests.support import ROOT, execute, scalar
@@ -44,7 +44,7 @@ def main() -> None:
             "# Results",
             "Written by `python -m bench`, one run. Ratios compare with the plain alternative on the same data in the "
             f"same run. PostgreSQL {version}, Python {platform.python_version()}, SQLAlchemy {sqlalchemy.__version__}, "
-            f"Alembic {alembic.__version__}, psycopg2 {psycopg2.__version__.split()[0]}; 2 cores, 24 GiB; "
+            f"Alembic {alembic.__version__}, libpq {psycopg2.extensions.libpq_version()}; 2 cores, 24 GiB; "
             "server, traffic and benchmark share them.",
             f"## The upgrade under load, {million:,} messages",
             under_load(million, "--others", "0.1", *(["--png", f"{folder}/latency.png"] if part > 1 else [])),
