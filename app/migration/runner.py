@@ -32,6 +32,13 @@ SESSION_DEFAULTS = (
     "SET standard_conforming_strings = on",
 )
 
+FORMS: dict[Any, tuple[str, str]] = {
+    bool: ("yes|no", "={} is not yes or no."),
+    float: (r"\d{1,5}(\.\d+)?", "={} is not a number of seconds from 0 to 99999."),
+    str: (r"(?=.*\S)[^\0]{1,255}", " takes a name of 1 to 255 characters."),
+}
+"""What a value of `-x` looks like, by the type of the option, and what is said where it does not."""
+
 HEADER = """DO $head$
 DECLARE
     recorded text;
@@ -71,24 +78,12 @@ def parse_options(arguments: dict[str, str]) -> Options:
     fields = {f.name.replace("_", "-"): f for f in dataclasses.fields(Options)}
     values: dict[str, Any] = {}
     for key, value in arguments.items():
-        field = fields.get(key)
-        if field is None:
+        if (field := fields.get(key)) is None:
             raise refusal(f"-x {key} is not an option of this schema: the options are {', '.join(fields)}.")
-        if field.type is bool:
-            if value not in {"yes", "no"}:
-                raise refusal(f"-x {key}={value} is not yes or no.")
-            values[field.name] = value == "yes"
-        elif field.type is float:
-            try:
-                values[field.name] = float(value)
-            except ValueError:
-                values[field.name] = -1.0
-            if not 0 <= values[field.name] <= 86400:
-                raise refusal(f"-x {key}={value} is not a number of seconds from 0 to 86400.")
-        else:
-            if not value.strip() or len(value) > 255 or "\x00" in value:
-                raise refusal(f"-x {key} takes a name of 1 to 255 characters.")
-            values[field.name] = value
+        pattern, fault = FORMS[field.type]
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            raise refusal(f"-x {key}" + fault.format(value))
+        values[field.name] = value == "yes" if field.type is bool else cast(Any, field.type)(value)
     return Options(**values)
 
 
