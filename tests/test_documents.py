@@ -47,7 +47,7 @@ def shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess
     """Run a block in a folder, with this Python's commands first, as in an activated environment."""
     variables = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "TEST_DATABASE_URL"}}
     tools = f"{Path(sys.executable).parent}:{Path(pg_binary('psql')).parent}"
-    variables |= {"PATH": f"{tools}:{os.environ['PATH']}", **env}
+    variables |= {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_NO_COMPILE": "1", **env}
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=500,
@@ -82,7 +82,11 @@ def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
     names: dict[str, Any] = {"Callable": Callable}
     exec(blocks("README.md", "python")[0], names)  # noqa: S102
     message = {"id": "wamid.1", "text": {"body": "¿Tienen cita mañana?"}}
-    value: dict[str, Any] = {"metadata": {"phone_number_id": "106"}, "contacts": [{"wa_id": "573007654321"}], "messages": [message]}
+    value: dict[str, Any] = {
+        "metadata": {"phone_number_id": "106"},
+        "contacts": [{"wa_id": "573007654321"}],
+        "messages": [message],
+    }
     payload = {"entry": [{"changes": [{"value": value}]}]}
     heard: list[list[str]] = []
 
@@ -133,6 +137,22 @@ def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) 
     assert scalar(url, "SELECT name FROM businesses") == "Barbería Central"
 
 
+def test_three_ways_up_and_down(tmp_path: Path, canonical: URL) -> None:
+    before = {k: v for k, v in catalogue(canonical).items() if "alembic_version" not in k[0]}
+    alembic_way, psql_way = blocks("README.md", "bash")[4:]
+    pasted = re.findall(
+        r"paste \[.*?\]\((.*?)\), or\n\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    dashboard = "\n".join(f'psql -v ON_ERROR_STOP=1 "$DATABASE_URL" -c "$(cat {name})"' for name in pasted[0])
+    for way in (alembic_way, psql_way, dashboard, alembic_way):
+        up, down = way.splitlines()
+        for command, revision in ((up, "001"), (down, "000")):
+            done = shell(command, ROOT, DATABASE_URL=plain(canonical))
+            assert done.returncode == 0, done.stderr
+            assert scalar(canonical, "SELECT version_num FROM alembic_version") == revision
+        assert {k: v for k, v in catalogue(canonical).items() if "alembic_version" not in k[0]} == before
+
+
 def test_rolling_back(database: URL) -> None:
     add_business(database)
     (dry_run,) = blocks("docs/rolling-back.md", "bash")
@@ -178,7 +198,7 @@ def test_no_block_is_left_out() -> None:
     }
     mermaid = 1 if "```mermaid" in (ROOT / "README.md").read_text(encoding="utf-8") else 0
     assert {name: n for name, n in counts.items() if n} == {
-        "README.md": 6 + mermaid,
+        "README.md": 8 + mermaid,
         "docs/adding-a-table.md": 3,
         "docs/migrating.md": 1,
         "docs/rolling-back.md": 2,
