@@ -27,11 +27,17 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+def run_migrations() -> None:
+    context.run_migrations()
+    if OPTIONS["schema_options"].dry_run:
+        raise DryRun
+
+
 def run_offline() -> None:
     context.configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"}, **OPTIONS)
     with context.begin_transaction():
         runner.write_header()
-        context.run_migrations()
+        run_migrations()
 
 
 def run_online() -> None:
@@ -42,7 +48,7 @@ def run_online() -> None:
     with engine.connect() as connection, runner.only_one(connection, changes=runner.changes_schema()):
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
-            context.run_migrations()
+            run_migrations()
         if applied and applied[-1].is_upgrade:
             print(*report(connection), NEXT, sep="\n", file=sys.stderr)
 

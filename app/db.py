@@ -111,7 +111,7 @@ def session_scope() -> Iterator[Session]:
 _CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _ESCAPE = re.compile(
-    r"\bset_config\W*\(|\bpg_settings\b"
+    r"\bset_config\W*\(|\bpg_settings\b|\bu&\"|\b(query|cursor|table|schema|database)_to_xml"
     r"|(^|;)\W*((re)?set\W+((local|session)\W+)?(role|session|authorization|session_authorization|app|all)\b"
     r"|(commit|end|rollback|abort|begin|start|discard|do|prepare\W+transaction)\b(?!\W+((transaction|work)\W+)?to\b))",
     re.IGNORECASE,

@@ -90,8 +90,9 @@ def record_message(
     there = select(Conversation).where(
         Conversation.business_id == business_id, Conversation.whatsapp_message_id == whatsapp_message_id
     )
-    while True:  # a row that is deleted between the two statements is inserted on the next turn
+    for _ in range(3):  # a row that is deleted between the two statements is inserted on the next turn
         if (new := session.scalars(statement).one_or_none()) is not None:
             return new, True
-        if (old := session.scalars(there).one_or_none()) is not None:
+        if whatsapp_message_id is not None and (old := session.scalars(there).one_or_none()) is not None:
             return old, False
+    raise RuntimeError("The message was not stored: a trigger of conversations keeps it from being inserted.")

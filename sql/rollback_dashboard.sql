@@ -662,36 +662,7 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
-DROP POLICY IF EXISTS app_tenant ON users;
-
-DROP POLICY IF EXISTS app_service ON users;
-
-ALTER TABLE users DISABLE ROW LEVEL SECURITY;
-
-DO $access$
-DECLARE
-    object text;
-    grantee text;
-BEGIN
-    FOR object IN SELECT 'TABLE users' UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass)
-                    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-                   WHERE d.refobjid = to_regclass('users') AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LOOP
-        FOR grantee IN SELECT 'PUBLIC' UNION ALL SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') LOOP
-            EXECUTE format('REVOKE ALL ON %s FROM %s', object, grantee);
-        END LOOP;
-        IF object LIKE 'SEQUENCE %' AND false THEN
-            EXECUTE format('GRANT USAGE ON %s TO app_tenant, app_service', object);
-        END IF;
-    END LOOP;
-END $access$;
-
-DROP TABLE user_businesses;
-
-DROP TABLE users;
-
-DROP TABLE whatsapp_numbers;
-
-DROP TABLE businesses;
+DROP TABLE user_businesses, users, whatsapp_numbers, businesses;
 
 DROP FUNCTION single_business_only();
 

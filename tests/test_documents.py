@@ -89,9 +89,13 @@ def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
     }
     payload = {"entry": [{"changes": [{"value": value}]}]}
     heard: list[list[str]] = []
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    )
 
     def reply(history: list[Conversation]) -> str:
         heard.append([row.message for row in history])
+        assert scalar(bot_settings, busy) == 0
         return "Sí, a las diez."
 
     assert names["handle_webhook"](payload, reply) == "Sí, a las diez."
@@ -101,6 +105,7 @@ def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
         ("user", "¿Tienen cita mañana?"),
         ("assistant", "Sí, a las diez."),
     ]
+    assert names["handle_webhook"]({"entry": [{"changes": [{"value": {**value, "messages": []}}]}]}, reply) is None
     value["metadata"]["phone_number_id"] = "107"
     assert names["handle_webhook"](payload, reply) is None
 
@@ -214,7 +219,23 @@ def test_links_of_the_documents_lead_somewhere() -> None:
 
 def test_the_diagram_is_that_of_the_models() -> None:
     """Line by line, in any order: paracelsus writes the lines that join two tables in the order of a set."""
-    drawn = shell("paracelsus graph", ROOT).stdout
+    drawn = shell("sh docs/diagram.sh", ROOT).stdout
     (diagram,) = blocks("README.md", "mermaid")
-    stale = "the diagram is stale: run paracelsus inject README.md"
+    stale = "the diagram is stale: put what sh docs/diagram.sh writes into README.md"
     assert sorted(filter(None, diagram.splitlines())) == sorted(filter(None, drawn.splitlines())), stale
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = (ROOT / "bench/RESULTS.md").read_text(encoding="utf-8")
+    measured = re.findall(
+        r"## The upgrade under load, ([\d,]+) messages.*?\| textbook script \|.*? ([\d,]+) \|\n"
+        r"\| this package, up \|(?:[^|]*\|){2} (\d+) \|.*? ([\d,]+) \|\n",
+        results, re.DOTALL,
+    )  # fmt: skip
+    assert [rows for rows, *_ in measured] == ["1,000,000", "5,000,000"]
+    for rows_, textbook, failed, stall in measured:
+        assert failed == "0"
+        assert f"{rows_}" in readme
+        assert f"{stall} ms" in readme
+        assert f"{round(int(textbook.replace(',', '')) / 1000)} s" in readme

@@ -174,3 +174,11 @@ def catalogue_of_schemas(url: URL) -> list[tuple[object, ...]]:
     from tests.support import rows
 
     return rows(url, "SELECT nspname, nspowner, nspacl::text FROM pg_namespace ORDER BY 1")
+
+
+@pytest.mark.parametrize("column", ["full_name", "email"])
+def test_a_narrower_string_of_a_new_table_is_drift(database: URL, column: str) -> None:
+    execute(database, f"ALTER TABLE users ALTER {column} TYPE varchar(50)")
+    assert f"column users.{column}: type expected character varying(255), found character varying(50)" in lines(
+        database
+    )

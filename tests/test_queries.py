@@ -213,3 +213,13 @@ def test_of_two_racing_webhooks_the_later_waits_for_the_earlier(
         assert new is not first_commits
         assert (later.id == key) is first_commits
         assert [row.id for row in first.scalars(last_messages(DEFAULT_BUSINESS_ID, "1"))] == [later.id]
+
+
+def test_a_message_that_a_trigger_swallows_is_an_error(database: URL, session: Session) -> None:
+    execute(
+        database,
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE TRIGGER swallow BEFORE INSERT ON conversations FOR EACH ROW EXECUTE FUNCTION swallow()",
+    )
+    with pytest.raises(RuntimeError, match="was not stored"):
+        record_message(session, business_id=DEFAULT_BUSINESS_ID, whatsapp_id="1", message="x", role="user")

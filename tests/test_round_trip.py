@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
-from tests.support import DEFAULT_ID, catalogue, check, load_legacy, migrate, pg_dump, rows, scalar
+from tests.support import DEFAULT_ID, catalogue, check, load_legacy, migrate, pg_dump, rows, scalar, state
 
 OLD_COLUMNS = {
     "customers": "id, whatsapp_id, name, age, created_at::timestamptz, updated_at::timestamptz",
@@ -78,3 +78,15 @@ def test_fresh_database_goes_up_and_down_without_a_trace(empty: URL) -> None:
     assert pg_dump(empty) == before
     migrate(empty, "downgrade", "base")
     assert {name for name, _ in catalogue(empty) if "alembic_version" not in name} == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "revision", "x"),
+    [("upgrade", "000", ()), ("upgrade", "head", ()), ("downgrade", "base", ("drop-data=yes",)), ("stamp", "base", ())],
+)
+def test_a_dry_run_changes_nothing(canonical: URL, command: str, revision: str, x: tuple[str, ...]) -> None:
+    if command != "upgrade":
+        migrate(canonical, "upgrade", "000")
+    before = state(canonical, *OLD_COLUMNS)
+    migrate(canonical, command, revision, "dry-run=yes", *x)
+    assert state(canonical, *OLD_COLUMNS) == before

@@ -188,6 +188,9 @@ def test_reads_and_keys_of_others_are_empty(engine: Engine) -> None:
 
 
 ESCAPES = [
+    """SELECT U&"\\0073et_config"('app.business_id', '', true)""",
+    "SELECT query_to_xml('select set'||'_config(''role'', ''none'', true)', true, false, '')",
+    'SET LOCAL U&"\\0072ole" TO none',
     "SET ROLE postgres",
     "set local role none",
     "SET SESSION ROLE postgres",

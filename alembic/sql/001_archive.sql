@@ -4,11 +4,7 @@ DECLARE
     sequence text;
     highest bigint;
     grantee text;
-    -- A team's own triggers have no part in the move.
-    team_triggers text[] := ARRAY(
-        SELECT format('ALTER TABLE %s ENABLE %sTRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS ' ELSE '' END, tgname)
-          FROM pg_trigger WHERE tgrelid IN ('customers'::regclass, 'conversations'::regclass) AND NOT tgisinternal
-           AND tgenabled IN ('O', 'A') AND tgfoid IS DISTINCT FROM to_regprocedure('set_updated_at()')::oid);
+    {{team_triggers}}
 BEGIN
     -- From here on until the columns are gone, nothing that the old schema cannot hold is written.
     CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$

@@ -18,7 +18,7 @@ BEGIN
                 UNION ALL SELECT c.oid::regclass::text, format('(%I)', attname), (aclexplode(attacl)).* FROM pg_attribute WHERE attrelid = c.oid
                 UNION ALL SELECT 'SEQUENCE ' || s.oid::regclass, '', (aclexplode(s.relacl)).*
                   FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
-                 WHERE d.refobjid = c.oid AND d.deptype = 'a') AS acl
+                 WHERE d.refobjid = c.oid AND d.deptype IN ('a', 'i')) AS acl
               JOIN pg_roles r ON r.oid = grantee WHERE rolname IN ('anon', 'authenticated')),
         -- An index on a naive timestamp would be rebuilt under the lock: dropped here, built again concurrently.
         'indexes', (

@@ -16,11 +16,10 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from alembic import op
 from app.migration import ops
 from app.migration.ops import has_column, has_table
 from app.migration.scripts import script
-from app.migration.steps import emit, literal, options, outside_transaction, step, stop_after_dry_run
+from app.migration.steps import emit, literal, options, outside_transaction, step
 
 revision = "001"
 down_revision = "000"
@@ -34,7 +33,7 @@ PASSWORD_HASH = (
     r"|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$"
     r"|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$"
 )
-NEW_TABLES = ("user_businesses", "users", "whatsapp_numbers", "businesses")  # in the order of dropping
+NEW_TABLES = ("user_businesses", "users", "whatsapp_numbers", "businesses")
 NEW_COLUMNS = {
     "customers": ["business_id"],
     "conversations": ["business_id", "whatsapp_number_id", "whatsapp_message_id"],
@@ -76,7 +75,6 @@ DEFAULT_CHANGED = (
 
 def upgrade() -> None:
     emit(script("001_check_upgrade.sql", tables=_rows(NEW_TABLES), bot_roles=script("001_bot_roles.sql")))
-    stop_after_dry_run()
     with outside_transaction():
         create_roles()
         create_new_tables()
@@ -93,7 +91,6 @@ def downgrade() -> None:
     check = script("001_check_downgrade.sql", tables=_rows((*NEW_TABLES, *TIMES)), default=DEFAULT)
     emit(check)
     emit(script("001_report.sql", default=DEFAULT, changed=DEFAULT_CHANGED))
-    stop_after_dry_run()
     with outside_transaction():
         archive(check)
         rebuild_unique_customers()
@@ -168,27 +165,17 @@ def build_indexes() -> None:
     for table in TIMES:
         ops.rebuild_indexes(table, f"{KEPT_INDEXES} WHERE conname = 'fk_{table}_businesses'")
     index = ops.create_index_concurrently
-    index("ix_conversations_timestamp", "conversations", '"timestamp"')
-    index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
-    index(
-        "ix_conversations_business_id_whatsapp_id_timestamp", "conversations", 'business_id, whatsapp_id, "timestamp"'
-    )
-    index(
-        "ix_conversations_business_id_whatsapp_number_id",
-        "conversations",
-        "business_id, whatsapp_number_id",
-        where="whatsapp_number_id IS NOT NULL",
-    )
-    index(
-        "uq_conversations_business_id_whatsapp_message_id",
-        "conversations",
-        "business_id, whatsapp_message_id",
-        unique=True,
-        where="whatsapp_message_id IS NOT NULL",
-    )
-    index(ONE_PER_BUSINESS, "customers", "business_id, whatsapp_id", unique=True)
+    index("ix_conversations_timestamp", "conversations", '("timestamp")')
+    index("ix_conversations_whatsapp_id", "conversations", "(whatsapp_id)")
+    by_customer = '(business_id, whatsapp_id, "timestamp")'
+    index("ix_conversations_business_id_whatsapp_id_timestamp", "conversations", by_customer)
+    by_number = "(business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL"
+    index("ix_conversations_business_id_whatsapp_number_id", "conversations", by_number)
+    by_message = "(business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL"
+    index("uq_conversations_business_id_whatsapp_message_id", "conversations", by_message, unique=True)
+    index(ONE_PER_BUSINESS, "customers", "(business_id, whatsapp_id)", unique=True)
     there = ops.EQUAL_INDEX.format(table=literal("customers"), columns=literal("{whatsapp_id}"))
-    index("ix_customers_whatsapp_id_001", "customers", "whatsapp_id", unless=f"EXISTS ({there})")
+    index("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=f"EXISTS ({there})")
 
 
 def validate_keys() -> None:
@@ -208,7 +195,7 @@ def restore_archive() -> None:
     with step(
         "restore multi_tenant_archive", done="to_regnamespace('multi_tenant_archive') IS NULL", lock="conversations"
     ):
-        emit(script("001_restore_archive.sql", default=DEFAULT))
+        emit(script("001_restore_archive.sql", default=DEFAULT, team_triggers=script("001_team_triggers.sql")))
 
 
 def archive(check: str) -> None:
@@ -216,12 +203,14 @@ def archive(check: str) -> None:
     with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
         emit(script("001_lock_for_move.sql"))
         emit(check)
-        emit(script("001_archive.sql", default=DEFAULT, changed=DEFAULT_CHANGED))
+        emit(script("001_archive.sql", default=DEFAULT, changed=DEFAULT_CHANGED, team_triggers=script("001_team_triggers.sql")))
 
 
 def rebuild_unique_customers() -> None:
     gone = f"NOT {has_column('customers', 'business_id')}"
-    ops.create_index_concurrently("ix_customers_whatsapp_id_000", "customers", "whatsapp_id", unique=True, unless=gone)
+    ops.create_index_concurrently(
+        "ix_customers_whatsapp_id_000", "customers", "(whatsapp_id)", unique=True, unless=gone
+    )
 
 
 def give_back(table: str) -> None:
@@ -256,9 +245,7 @@ def drop_new_tables() -> None:
     with step(
         "drop the new tables, functions and privileges", done=f"NOT {has_table('businesses')}", lock="businesses"
     ):
-        ops.disable_tenancy("users")  # its policy reads user_businesses
-        for table in NEW_TABLES:
-            op.drop_table(table)
+        emit(f"DROP TABLE {', '.join(NEW_TABLES)}")
         emit("DROP FUNCTION single_business_only()")
         ops.open_version_table()
         ops.drop_functions()

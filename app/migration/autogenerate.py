@@ -144,28 +144,42 @@ def _change(table: str, group: list[Any]) -> Iterator[ops.MigrateOperation]:
             operation.kw["postgresql_not_valid"] = True
             quick.append(operation)
             slow.append(SchemaOp("validate_constraint", table, str(operation.constraint_name)))
+        elif isinstance(operation, ops.AlterColumnOp) and operation.modify_nullable is False:
+            slow.append(SchemaOp("set_not_null", table, operation.column_name))
+            operation.modify_nullable = None
+            quick += [operation] if operation.has_changes() else []
         else:
             quick.append(operation)
     if quick:
-        added = [o.column.name for o in quick if isinstance(o, ops.AddColumnOp)]
-        gone = [o.column_name for o in quick if isinstance(o, ops.DropColumnOp)]
-        done = '"false"'
-        if added:
-            done = f"has_column({table!r}, {added[0]!r})"
-        elif gone:
-            done = f'f"NOT {{has_column({table!r}, {gone[0]!r})}}"'
-        yield Block(f"with step({f'change {table}'!r}, done={done}, lock={table!r}):", quick)
+        yield Block(f"with step({f'change {table}'!r}, done={_done(table, quick)}, lock={table!r}):", quick)
     yield from slow
+
+
+def _done(table: str, group: list[Any]) -> str:
+    """Python source of the condition that tells whether a step was carried out: its first change speaks for all."""
+    for operation in group:
+        name = getattr(operation, "name", "")
+        if isinstance(operation, ops.AddColumnOp):
+            return f"has_column({table!r}, {operation.column.name!r})"
+        if isinstance(operation, ops.DropColumnOp):
+            return f'f"NOT {{has_column({table!r}, {operation.column_name!r})}}"'
+        if isinstance(operation, ops.CreateForeignKeyOp):
+            return f"ops.has_constraint({table!r}, {operation.constraint_name!r})"
+        if isinstance(operation, ops.DropConstraintOp):
+            return f'f"NOT {{ops.has_constraint({table!r}, {operation.constraint_name!r})}}"'
+        if name in INVERSE:
+            asked = f"ops.has_{'policy' if 'tenancy' in name else 'trigger'}({table!r})"
+            return f'f"NOT {{{asked}}}"' if name.startswith(("disable", "drop")) else asked
+    return '"false"'
 
 
 def _concurrent_index(index: Index, table: str) -> SchemaOp:
     """`op.create_index` in the form that nobody waits for."""
     definition = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    columns, _, where = definition.split(f"{table} (", 1)[1].partition(") WHERE ")
-    options: dict[str, Any] = {"unique": True} if index.unique else {}
-    if where:
-        options["where"] = where
-    return SchemaOp("create_index_concurrently", table, str(index.name), columns.removesuffix(")"), **options)
+    rest = definition.split(" ON ", 1)[1].split(" ", 1)[1]
+    return SchemaOp(
+        "create_index_concurrently", table, str(index.name), rest, **({"unique": True} if index.unique else {})
+    )
 
 
 def setup(plugin: Plugin) -> None:

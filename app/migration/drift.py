@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
@@ -52,7 +53,6 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
         sqlalchemy.exc.ProgrammingError: the role may not create the scratch schema in the database.
     """
     schema = connection.scalar(text("SELECT current_schema()"))
-    path = connection.scalar(text("SHOW search_path"))
     found = catalogue(connection, schema)
     with connection.begin_nested() as scratch:
         connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))
@@ -60,7 +60,6 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
         build(connection, metadata)
         expected = catalogue(connection, SCRATCH)
         scratch.rollback()
-    connection.execute(text("SELECT set_config('search_path', :path, false)"), {"path": path})
     return compare(expected, found, {t.name for t in metadata.tables.values()} | OTHERS)
 
 
@@ -88,7 +87,7 @@ def compare(expected: Catalogue, found: Catalogue, tables: set[str]) -> list[Dri
         if name in missing:
             if aspect == "definition":
                 drifts.append(Drift(name, aspect, value, None))
-        elif found.get((name, aspect)) != value and not same_family(aspect, value, found.get((name, aspect))):
+        elif found.get((name, aspect)) != value and not same_family(name, aspect, value, found.get((name, aspect))):
             drifts.append(Drift(name, aspect, value, found.get((name, aspect), "nothing")))
     for (name, aspect), value in found.items():
         kind, owner = name.split()[0], name.split()[-1].split(".")[0]
@@ -99,10 +98,11 @@ def compare(expected: Catalogue, found: Catalogue, tables: set[str]) -> list[Dri
     return drifts
 
 
-def same_family(aspect: str, expected: str, found: str | None) -> bool:
+def same_family(name: str, aspect: str, expected: str, found: str | None) -> bool:
     """Whether an adopted column's type does what the model's does: bigint for integer, text for varchar."""
     base = {expected.split("(")[0], (found or "").split("(")[0]}
-    return aspect == "type" and any(base <= family for family in FAMILIES)
+    adopted = name.startswith(("column customers.", "column conversations."))
+    return adopted and aspect == "type" and any(base <= family for family in FAMILIES)
 
 
 def catalogue(connection: Connection, schema: str) -> Catalogue:
@@ -123,6 +123,11 @@ class DriftOp(ops.MigrateOperation):
 
     def reverse(self) -> "DriftOp":
         return self
+
+
+@renderers.dispatch_for(DriftOp)
+def _render_drift(_: AutogenContext, op: DriftOp) -> str:
+    return f"pass  # drift, to be mended by hand: {' '.join(repr(op.drift).split())}"
 
 
 def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> PriorityDispatchResult:
@@ -160,7 +165,7 @@ WITH t AS (
     SELECT format('table %s', relname) AS name, relname AS owner, relacl AS acl FROM t
     UNION ALL SELECT format('column %s.%s', t.relname, attname), t.relname, attacl FROM t JOIN pg_attribute a ON attrelid = t.oid
     UNION ALL SELECT format('sequence %s of %s', s.relname, t.relname), t.relname, s.relacl
-      FROM t JOIN pg_depend d ON d.refobjid = t.oid AND d.deptype = 'a' JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+      FROM t JOIN pg_depend d ON d.refobjid = t.oid AND d.deptype IN ('a', 'i') JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     UNION ALL SELECT format('function %s()', proname), 'functions',
            coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)
               AND proname IN ('current_business_id', 'set_updated_at')

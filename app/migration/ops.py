@@ -117,7 +117,7 @@ def enable_tenancy(
     table: str,
     *,
     using: str = "business_id = (SELECT current_business_id())",
-    grant: str = "SELECT, INSERT, UPDATE, DELETE",
+    grant: str = SERVICE_GRANT,
 ) -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
@@ -166,17 +166,16 @@ def comment(table: str, comments: Mapping[str, str]) -> None:
 
 
 def create_index_concurrently(
-    name: str, table: str, columns: str, *, unique: bool = False, where: str | None = None, unless: str = "false"
+    name: str, table: str, definition: str, *, unique: bool = False, unless: str = "false"
 ) -> None:
     """Build an index while the bot goes on; an invalid leftover of an interrupted build is dropped first.
 
+    `definition` is what follows the table in CREATE INDEX, such as `(business_id) WHERE is_active`.
     Nothing is built where an index of that name is there, or the SQL condition `unless` holds.
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
     each(f"drop what an interrupted run left of {name}", DROP_INVALID.format(name=literal(name)), table=table)
-    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} ({columns})"
-    if where:
-        build += f" WHERE {where}"
+    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {table} {definition}"
     missing = f"SELECT {literal(build)} WHERE to_regclass({literal(name)}) IS NULL AND NOT ({unless})"
     each(f"index {name}", missing, table=table)
 
@@ -189,8 +188,8 @@ def drop_index_concurrently(name: str) -> None:
 
 def create_unique_concurrently(name: str, table: str, columns: str) -> None:
     """Add a unique constraint over an index that was built concurrently. Locks: ACCESS EXCLUSIVE, milliseconds."""
-    there = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass({literal(table)}) AND conname = {literal(name)})"
-    create_index_concurrently(name, table, columns, unique=True)
+    there = has_constraint(table, name)
+    create_index_concurrently(name, table, f"({columns})", unique=True)
     with step(f"unique constraint {name}", done=there, lock=table):
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
 
@@ -232,6 +231,20 @@ BEGIN
 END $rename$""")
 
 
+def set_not_null(column: str, table: str) -> None:
+    """NOT NULL without a scan under a lock: a CHECK is validated first, which PostgreSQL then takes as proof."""
+    proof, done = (
+        f"{table}_{column}_is_not_null",
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({literal(table)}) AND attname = {literal(column)} AND attnotnull)",
+    )
+    with step(f"{table}.{column}: no new NULL", done=f"{done} OR {has_constraint(table, proof)}", lock=table):
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {proof} CHECK ({column} IS NOT NULL) NOT VALID")
+    validate_constraint(proof, table)
+    with step(f"{table}.{column}: NOT NULL", done=done, lock=table):
+        emit(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL")
+        emit(f"ALTER TABLE {table} DROP CONSTRAINT {proof}")
+
+
 def validate_constraint(name: str, table: str) -> None:
     """Validate a NOT VALID constraint. Locks: SHARE UPDATE EXCLUSIVE (and ROW SHARE on a referenced table)."""
     each(
@@ -247,6 +260,23 @@ def has_column(table: str, column: str) -> str:
     return (
         f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass({literal(table)}) "
         f"AND attname = {literal(column)} AND NOT attisdropped)"
+    )
+
+
+def has_constraint(table: str, name: str) -> str:
+    """SQL condition: the table has a constraint of that name."""
+    return f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass({literal(table)}) AND conname = {literal(name)})"
+
+
+def has_policy(table: str) -> str:
+    """SQL condition: tenancy is enabled on the table."""
+    return f"EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass({literal(table)}) AND polname = 'app_tenant')"
+
+
+def has_trigger(table: str) -> str:
+    """SQL condition: the table has the updated_at trigger."""
+    return (
+        f"EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass({literal(table)}) AND tgname = 'set_updated_at')"
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Integer, String
+from sqlalchemy import URL, Column, Connection, Integer, String
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
@@ -176,10 +176,12 @@ def write_header() -> None:
         write(HEADER.format(scope=scope, key=RUNNER_LOCK, known=known, first=path[0], last=path[-1]))
 
 
-def same_type(_: object, __: object, ___: object, inspected: TypeEngine[Any], declared: TypeEngine[Any]) -> bool | None:
+def same_type(
+    _: object, column: Column[Any], __: object, found: TypeEngine[Any], declared: TypeEngine[Any]
+) -> bool | None:
     """For Alembic's compare_type: False where an adopted column's type does what the model's does."""
-    families = (Integer, String)
-    return False if any(isinstance(inspected, f) and isinstance(declared, f) for f in families) else None
+    alike = any(isinstance(found, family) and isinstance(declared, family) for family in (Integer, String))
+    return False if alike and str(column.table) in {"customers", "conversations"} else None
 
 
 def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:

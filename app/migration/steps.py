@@ -39,12 +39,6 @@ class DryRun(Exception):  # noqa: N818
     """Ends a run of `-x dry-run=yes` after its checks."""
 
 
-def stop_after_dry_run() -> None:
-    """End the run here, with nothing changed, where `-x dry-run=yes` asks for it."""
-    if options().dry_run:
-        raise DryRun
-
-
 def options() -> Options:
     """The options of this run, which env.py puts into the migration context."""
     return cast(Options, op.get_context().opts.get("schema_options", Options()))
@@ -74,7 +68,13 @@ def emit(sql: str) -> None:
 
 
 def outside_transaction() -> Any:
-    """The context in which steps run: outside of a transaction, unless a single one is asked for."""
+    """The context in which steps run: outside of a transaction, unless a single one is asked for.
+
+    Raises:
+        DryRun: `-x dry-run=yes` is given: the checks are over, and nothing was committed.
+    """
+    if options().dry_run:
+        raise DryRun
     return nullcontext() if options().single_transaction else op.get_context().autocommit_block()
 
 
