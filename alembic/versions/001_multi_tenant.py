@@ -203,7 +203,14 @@ def archive(check: str) -> None:
     with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
         emit(script("001_lock_for_move.sql"))
         emit(check)
-        emit(script("001_archive.sql", default=DEFAULT, changed=DEFAULT_CHANGED, team_triggers=script("001_team_triggers.sql")))
+        emit(
+            script(
+                "001_archive.sql",
+                default=DEFAULT,
+                changed=DEFAULT_CHANGED,
+                team_triggers=script("001_team_triggers.sql"),
+            )
+        )
 
 
 def rebuild_unique_customers() -> None:

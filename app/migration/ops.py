@@ -114,10 +114,7 @@ def close_to_public(table: str) -> None:
 
 
 def enable_tenancy(
-    table: str,
-    *,
-    using: str = "business_id = (SELECT current_business_id())",
-    grant: str = SERVICE_GRANT,
+    table: str, *, using: str = "business_id = (SELECT current_business_id())", grant: str = SERVICE_GRANT
 ) -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
