@@ -5,6 +5,7 @@ import sys
 import uuid
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
@@ -61,30 +62,46 @@ def add_shop(session: Session, shop: dict[str, Any]) -> tuple[uuid.UUID, uuid.UU
     return business.id, number.id
 
 
+def add_talk(business_id: uuid.UUID, number_id: uuid.UUID, customer: str) -> None:
+    """A customer of the business, and what was said."""
+    with tenant_session(business_id) as session:
+        session.add(Customer(whatsapp_id=customer, name="Zoë"))
+        for turn, (role, message) in enumerate(TALK):
+            record_message(
+                session,
+                business_id=business_id,
+                whatsapp_id=customer,
+                message=message,
+                role=role,
+                whatsapp_message_id=f"wamid.demo.{turn}",
+                whatsapp_number_id=number_id,
+            )
+        session.commit()
+
+
 def main() -> int:
-    """Write the demo data through the models."""
+    """Write the demo data through the models; what cannot be is one sentence, and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--anywhere", action="store_true", help="also write to the database of DATABASE_URL")
-    if get_settings().database_url is not None and not parser.parse_args().anywhere:
+    anywhere = parser.parse_args().anywhere
+    if get_settings().database_url and not anywhere:
         print("DATABASE_URL is set, and demo data belong into the embedded database: add --anywhere.", file=sys.stderr)
         return 1
-    with session_scope() as session:
-        made = [add_shop(session, shop) for shop in SHOPS]
-    for place, (business_id, number_id) in enumerate(made):
-        with tenant_session(business_id) as session:
-            session.add(Customer(whatsapp_id=f"57300765432{place}", name="Zoë"))
-            for turn, (role, message) in enumerate(TALK):
-                record_message(
-                    session,
-                    business_id=business_id,
-                    whatsapp_id=f"57300765432{place}",
-                    message=message,
-                    role=role,
-                    whatsapp_message_id=f"wamid.demo.{turn}",
-                    whatsapp_number_id=number_id,
-                )
-            session.commit()
-    print(f"Made {', '.join(shop['name'] for shop in SHOPS)}.")
+    try:
+        with session_scope() as session:
+            made = [add_shop(session, shop) for shop in SHOPS]
+        for place, (business_id, number_id) in enumerate(made):
+            add_talk(business_id, number_id, customer=f"57300765432{place}")
+    except IntegrityError:
+        print("The demo data are there already, or one of their numbers or e-mails is: nothing was changed.")
+    except ProgrammingError:
+        print("The database is not at revision 001 yet: run `alembic upgrade head` first.", file=sys.stderr)
+        return 1
+    except (ValueError, RuntimeError, DBAPIError) as error:
+        print(" ".join(str(getattr(error, "orig", error)).split()), file=sys.stderr)
+        return 1
+    else:
+        print(f"Made {', '.join(shop['name'] for shop in SHOPS)}.")
     return 0
 
 

@@ -63,3 +63,16 @@ def test_demo_data_go_elsewhere_only_when_told(database: URL) -> None:
     )
     assert sorted(made) == [("Barbería Central", "+573001234567"), ("The Fade Room", "+14155550132")]
     assert rows(database, "SELECT count(*), count(DISTINCT business_id) FROM conversations") == [(6, 2)]
+    again = run("examples/demo.py", "--anywhere", DATABASE_URL=plain(database))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("The demo data are there already")
+    assert scalar(database, "SELECT count(*) FROM businesses") == 3
+
+
+def test_demo_data_without_the_schema_or_a_server_are_one_sentence(empty: URL) -> None:
+    for url, says in ((plain(empty), "alembic upgrade head"), ("postgresql://bot:s3cret@localhost:1/shop", "refused")):
+        done = run("examples/demo.py", "--anywhere", DATABASE_URL=url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "s3cret" not in done.stderr
