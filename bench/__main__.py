@@ -51,13 +51,14 @@ def main() -> None:
             f"## The upgrade under load, {5 * million:,} messages",
             under_load(5 * million, "--png", f"{folder}/latency.png"),
             "## The statements that every message runs",
-            "Microseconds, median (p99 in brackets), by messages in the database. `ORM` is the owner's session of the "
+            "Microseconds, median (p99, worst), by messages in the database. `ORM` is the owner's session of the "
             "pool, which checks the connection first; `tenant_session` also sets role and business.",
             hot_queries(make, [10_000 // part, 100_000 // part, million, 5 * million]),
             "## What the trigger and the policy cost",
-            "One statement at a time, in one transaction.",
+            "One statement at a time, in one transaction. The trigger fires on UPDATE only, so that inserts have none.",
             inserts_per_second(make, 20_000 // part),
             "## Starting up",
+            "The shortest of five runs, and the worst.",
             start_up(make, Path(folder)),
         ]
     text = "\n\n".join(sections) + "\n"

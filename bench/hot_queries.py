@@ -1,6 +1,6 @@
 """The statements that every message runs, at growing size: flat is the goal. And what the small things cost.
 
-Each figure is the median of many runs; each row names the worst (p99) too. Ratios are against plain psycopg2 on the
+Each figure is the median of many runs; each row names p99 and the worst too. Ratios are against plain psycopg2 on the
 same data in the same run.
 """
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,7 +160,7 @@ def measure(url: URL) -> dict[str, list[float]]:
 
 
 def hot_queries(make: Callable[[], URL], sizes: list[int]) -> str:
-    """A Markdown table: microseconds (median, p99) at every size, and the ratio to plain psycopg2."""
+    """A Markdown table: microseconds (median; p99, worst) at every size, and the ratio to plain psycopg2."""
     measured = {}
     for size in sizes:
         url = make()
@@ -171,13 +171,15 @@ def hot_queries(make: Callable[[], URL], sizes: list[int]) -> str:
     lines = [f"| statement | {head} | ratio to psycopg2 (largest) |", "|---|" + "---|" * (len(sizes) + 1)]
     largest = measured[sizes[-1]]
     for name in largest:
-        cells = " | ".join(
-            f"{statistics.median(measured[n][name]):.0f} ({measured[n][name][int(len(measured[n][name]) * 0.99)]:.0f})"
-            for n in sizes
-        )
+        cells = " | ".join(cell(measured[n][name]) for n in sizes)
         base = statistics.median(largest[f"{name.split(',')[0]}, psycopg2"])
         lines.append(f"| {name} | {cells} | {statistics.median(largest[name]) / base:.2f} |")
     return "\n".join(lines)
+
+
+def cell(ordered: list[float]) -> str:
+    """Median, p99 and worst of times in ascending order."""
+    return f"{statistics.median(ordered):.0f} ({ordered[int(len(ordered) * 0.99)]:.0f}, {ordered[-1]:.0f})"
 
 
 def inserts_per_second(make: Callable[[], URL], rows: int = 20_000) -> str:
@@ -192,13 +194,13 @@ def inserts_per_second(make: Callable[[], URL], rows: int = 20_000) -> str:
             f"SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', '{OTHER_ID}', true)",
             "INSERT INTO conversations (whatsapp_id, message, role) VALUES ('1', 'x', 'user')",
         ),
-        "update with the trigger": ("", "UPDATE customers SET name = name || 'x' WHERE id = %(turn)s"),
         "update without the trigger": (
             "ALTER TABLE customers DISABLE TRIGGER set_updated_at",
-            "UPDATE customers SET name = name || 'y' WHERE id = %(turn)s",
+            "UPDATE customers SET name = name || 'x' WHERE id = %(turn)s",
         ),
+        "update with the trigger": ("", "UPDATE customers SET name = name || 'x' WHERE id = %(turn)s"),
     }
-    lines = ["| work | rows a second |", "|---|---|"]
+    lines, plain_rates = ["| work | rows a second | ratio |", "|---|---|---|"], dict[str, float]()
     with connected(url) as raw, raw.cursor() as cursor:
         cursor.execute(
             "INSERT INTO customers (whatsapp_id, name) SELECT g::text, 'n' FROM generate_series(1, %s) g", (rows,)
@@ -212,41 +214,40 @@ def inserts_per_second(make: Callable[[], URL], rows: int = 20_000) -> str:
                 cursor.execute(statement, {"turn": turn})
             rate = rows / (time.perf_counter() - start)
             raw.rollback()
-            lines.append(f"| {name} | {rate:,.0f} |")
+            base = plain_rates.setdefault(name.split()[0], rate)
+            lines.append(f"| {name} | {rate:,.0f} | {rate / base:.2f} |")
     return "\n".join(lines)
 
 
-def seconds(command: list[str], folder: Path = ROOT, repeat: int = 5, **env: str) -> float:
-    """The shortest of a few runs of a command: what it costs without the noise of the machine."""
-    taken = []
-    for _ in range(repeat):
+def seconds(command: list[str], folder: Path = ROOT, databases: Iterable[URL] = (), repeat: int = 5) -> list[float]:
+    """Seconds of a few runs of a command, the shortest first; each on the next of `databases`, where given."""
+    taken, places = [], list[URL | None](databases) or [None] * repeat
+    for url in places:
+        env = {"DATABASE_URL": plain(url)} if url is not None else {}
         start = time.perf_counter()
         subprocess.run(command, cwd=folder, env={**os.environ, **env}, check=True, capture_output=True)
         taken.append(time.perf_counter() - start)
-    return min(taken)
+    return sorted(taken)
 
 
 def start_up(make: Callable[[], URL], folder: Path) -> str:
     """Import time, and `alembic upgrade head` of an empty database against an empty Alembic project."""
-    python = sys.executable
-    orm = seconds([python, "-c", "import sqlalchemy.orm"])
-    models = seconds([python, "-c", "import app.models"])
+    python, upgrade = sys.executable, [sys.executable, "-m", "alembic", "upgrade", "head"]
     subprocess.run([python, "-m", "alembic", "init", "plain"], cwd=folder, check=True, capture_output=True)
-    ini = folder / "alembic.ini"
-    url = make()
-    plain_url = plain(url).replace("postgresql:", "postgresql+psycopg2:").replace("%", "%%")
+    ini, databases = folder / "alembic.ini", [make() for _ in range(5)]
+    plain_url = plain(make()).replace("postgresql:", "postgresql+psycopg2:").replace("%", "%%")
     ini.write_text(ini.read_text().replace("driver://user:pass@localhost/dbname", plain_url))
-    empty = seconds([python, "-m", "alembic", "upgrade", "head"], folder)
-    ours = seconds([python, "-m", "alembic", "upgrade", "head"], repeat=1, DATABASE_URL=plain(make()))
-    again = seconds([python, "-m", "alembic", "upgrade", "head"], DATABASE_URL=plain(url))
-    return "\n".join(
-        [
-            "| what | seconds | ratio |",
-            "|---|---|---|",
-            f"| import sqlalchemy.orm | {orm:.2f} | 1 |",
-            f"| import app.models | {models:.2f} | {models / orm:.2f} |",
-            f"| alembic upgrade head, empty project | {empty:.2f} | 1 |",
-            f"| alembic upgrade head, empty database | {ours:.2f} | {ours / empty:.2f} |",
-            f"| alembic upgrade head, nothing to do | {again:.2f} | {again / empty:.2f} |",
-        ]
-    )
+    imports = {
+        "import sqlalchemy.orm": seconds([python, "-c", "import sqlalchemy.orm"]),
+        "import app.models": seconds([python, "-c", "import app.models"]),
+    }
+    upgrades = {
+        "alembic upgrade head, empty project": seconds(upgrade, folder),
+        "alembic upgrade head, empty database": seconds(upgrade, databases=databases),
+        "alembic upgrade head, nothing to do": seconds(upgrade, databases=databases),
+    }
+    lines = ["| what | seconds | worst | ratio |", "|---|---|---|---|"]
+    for group in (imports, upgrades):
+        base = next(iter(group.values()))[0]
+        lines += [f"| {name} | {t[0]:.2f} | {t[-1]:.2f} | {t[0] / base:.2f} |" for name, t in group.items()]
+    return "\n".join(lines)

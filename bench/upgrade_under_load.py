@@ -208,7 +208,7 @@ def draw(runs: list[Run], path: Path, rows: int) -> None:
         panel.set_yscale("log")
         panel.set_title(
             f"{run.name}: {run.end - run.start:.0f} s, longest stall {run.longest().seconds * 1000:,.0f} ms, "
-            f"{len(bad):,} failed",
+            f"{sum(r.error is not None for r in run.during(end=run.end + CALM)):,} failed",
             loc="left",
         )
         panel.set_ylabel("latency (log scale)")
