@@ -27,6 +27,8 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the
 def run(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run Python in a folder, as a newcomer who has set nothing does."""
     unset = {"DATABASE_URL", "TEST_DATABASE_URL", "XDG_RUNTIME_DIR", "PYTHONWARNINGS", "TZ"}
+    if before:
+        unset |= {"COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}  # another user cannot write its data here
     env = {key: value for key, value in os.environ.items() if key not in unset} | {"HOME": str(folder)}
     return subprocess.run(
         [*before, sys.executable, *arguments],
