@@ -2,7 +2,7 @@ DO $report$
 DECLARE
     found text;
 BEGIN
-    IF to_regclass('businesses') IS NULL OR to_regprocedure('single_business_only()') IS NOT NULL THEN
+    IF NOT {{fresh}} THEN
         RETURN;
     END IF;
     SELECT string_agg(format('%s %s', n, name), ', ') INTO found FROM (

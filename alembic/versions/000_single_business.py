@@ -14,16 +14,21 @@ import sqlalchemy as sa
 from alembic import op
 from app.migration.ops import has_table
 from app.migration.scripts import script
-from app.migration.steps import emit, options, step
+from app.migration.steps import options, refuse, step
 
 revision = "000"
 down_revision = None
 branch_labels = None
 depends_on = None
 
+# A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
+UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customers') AND indisunique AND indisvalid
+                AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$')"""
+
 
 def upgrade() -> None:
-    emit(script("000_check_tables.sql"))
+    refuse(script("000_check_tables.sql"))
+    refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
     with step("the single-business tables", done=has_table("customers")):
         op.create_table(
             "customers",
@@ -50,7 +55,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     if not options().drop_data:
-        emit(script("000_check_empty.sql"))
+        refuse(script("000_check_empty.sql"), when=has_table("customers"))
     with step("drop the single-business tables", done=f"NOT {has_table('customers')}", lock="conversations"):
         op.drop_table("conversations")
         op.drop_table("customers")

@@ -17,9 +17,9 @@ Create Date: 2025-10-11 00:00:00+00:00
 from collections.abc import Iterable
 
 from app.migration import ops
-from app.migration.ops import has_column, has_table
+from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
-from app.migration.steps import emit, literal, options, outside_transaction, step
+from app.migration.steps import emit, emit_each, literal, options, outside_transaction, refuse, step
 
 revision = "001"
 down_revision = "000"
@@ -34,39 +34,19 @@ PASSWORD_HASH = (
     r"|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$"
 )
 NEW_TABLES = ("user_businesses", "users", "whatsapp_numbers", "businesses")
+COLUMNS = {
+    "customers": "id,whatsapp_id,name,age,created_at,updated_at",
+    "conversations": "id,whatsapp_id,message,role,timestamp,created_at",
+}
 NEW_COLUMNS = {
-    "customers": ["business_id"],
-    "conversations": ["business_id", "whatsapp_number_id", "whatsapp_message_id"],
+    "customers": ("business_id",),
+    "conversations": ("business_id", "whatsapp_number_id", "whatsapp_message_id"),
 }
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
-COMMENTS = {
-    "customers": {
-        "": "Customers, each of one business",
-        "id": "Identifier",
-        "whatsapp_id": "WhatsApp id (wa_id) as Meta sends it",
-        "name": "Name of the customer",
-        "age": "Age in years",
-        "business_id": "The business that the row belongs to",
-        "created_at": "When the row was inserted",
-        "updated_at": "When the row was last changed; set by the trigger set_updated_at",
-    },
-    "conversations": {
-        "": "Messages; a row is one message",
-        "id": "Identifier",
-        "whatsapp_id": "WhatsApp id of the customer",
-        "message": "Text of the message",
-        "role": "Who wrote it: user, assistant, or another role",
-        "timestamp": "When the message was sent",
-        "created_at": "When the row was inserted",
-        "business_id": "The business that the row belongs to",
-        "whatsapp_number_id": "The number of the business that the message went through",
-        "whatsapp_message_id": "Meta's message id (wamid.), unique in a business: webhooks repeat",
-    },
-}
+KEYS = ("fk_customers_businesses", "fk_conversations_businesses", "fk_conversations_whatsapp_numbers")
 ONE_PER_BUSINESS = "uq_customers_business_id_whatsapp_id"
-KEPT_INDEXES = """
-    SELECT jsonb_array_elements_text(CASE jsonb_typeof(legacy -> 'indexes') WHEN 'array' THEN legacy -> 'indexes' END)
-      FROM pg_constraint CROSS JOIN LATERAL (SELECT obj_description(oid, 'pg_constraint')::jsonb) AS kept (legacy)"""
+FROZEN = "to_regprocedure('single_business_only()') IS NOT NULL"
+"""SQL condition: a rollback has moved what the old schema cannot hold, and is not finished."""
 DEFAULT_CHANGED = (
     f"id = '{DEFAULT}' AND to_jsonb(businesses) - '{{id,created_at,updated_at}}'::text[] IS DISTINCT FROM "
     """'{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'"""
@@ -74,7 +54,8 @@ DEFAULT_CHANGED = (
 
 
 def upgrade() -> None:
-    emit(script("001_check_upgrade.sql", tables=_rows(NEW_TABLES), bot_roles=script("001_bot_roles.sql")))
+    refuse(sql("check_upgrade"))
+    refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
     with outside_transaction():
         create_roles()
         create_new_tables()
@@ -88,11 +69,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    check = script("001_check_downgrade.sql", tables=_rows((*NEW_TABLES, *TIMES)), default=DEFAULT)
-    emit(check)
-    emit(script("001_report.sql", default=DEFAULT, changed=DEFAULT_CHANGED))
+    check_downgrade()
+    emit(sql("report"))
     with outside_transaction():
-        archive(check)
+        archive()
         rebuild_unique_customers()
         give_back("customers")
         give_back("conversations")
@@ -102,12 +82,14 @@ def downgrade() -> None:
 
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
-        emit(script("001_roles.sql", bot_roles=script("001_bot_roles.sql")))
+        emit(sql("roles"))
+        emit_each(sql("grant_roles"))
 
 
 def create_new_tables() -> None:
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
-        emit(script("001_new_tables.sql", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH))
+        emit(sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH))
+        emit_each(sql("comments", tables=",".join(NEW_TABLES)))
         ops.create_functions()
         for table in NEW_TABLES:
             ops.create_updated_at_trigger(table)
@@ -125,19 +107,22 @@ def create_new_tables() -> None:
         )
         ops.enable_tenancy("user_businesses", grant="SELECT, UPDATE (role), DELETE")
         ops.close_version_table()
-        emit(script("001_default_business.sql", default=DEFAULT, name=literal(options().default_business_name)))
+        emit_each(sql("team_columns"))
+        emit_each(sql("bring_back", tables=",".join(NEW_TABLES)))
+        name = literal(options().default_business_name)
+        emit(f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT}', {name}) ON CONFLICT (id) DO NOTHING")
 
 
 def rename_equal_indexes() -> None:
     with step("canonical names of equal indexes", done="false"):
         ops.rename_equal_index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
-        ops.rename_equal_index("ix_conversations_timestamp", "conversations", "timestamp")
+        ops.rename_equal_index("ix_conversations_timestamp", "conversations", '"timestamp"')
 
 
 def extend(table: str) -> None:
     """business_id and what belongs to it, time zones, trigger, tenancy: catalogue changes only."""
-    title = f"{table}: business_id, time zones, row level security"
-    with step(title, done=_has_constraint(f"fk_{table}_businesses"), lock=table):
+    done = has_constraint(table, f"fk_{table}_businesses")
+    with step(f"{table}: business_id, time zones, row level security", done=done, lock=table):
         # A literal DEFAULT fills every row without writing it; the expression then serves new rows.
         emit(f"ALTER TABLE {table} ADD COLUMN business_id uuid NOT NULL DEFAULT '{DEFAULT}'")
         emit(f"ALTER TABLE {table} ALTER COLUMN business_id SET DEFAULT {IN_SCOPE}")
@@ -145,8 +130,7 @@ def extend(table: str) -> None:
             f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) "
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
-        emit(script("001_remember.sql", table=table, columns=",".join(filter(None, COMMENTS[table]))))
-        emit(script("001_zone.sql", table=table, columns=TIMES[table]))
+        emit(sql("times", table=table, times=TIMES[table], columns=COLUMNS[table]))
         if table == "customers":
             ops.create_updated_at_trigger(table)
         else:
@@ -157,13 +141,14 @@ def extend(table: str) -> None:
                 "FOREIGN KEY (business_id, whatsapp_number_id) REFERENCES whatsapp_numbers (business_id, id) "
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
-        ops.comment(table, COMMENTS[table])
+        emit_each(sql("comments", tables=table))
         ops.enable_tenancy(table)
 
 
 def build_indexes() -> None:
     for table in TIMES:
-        ops.rebuild_indexes(table, f"{KEPT_INDEXES} WHERE conname = 'fk_{table}_businesses'")
+        kept = f"obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_{table}_businesses'"
+        ops.build_indexes(f"an index of {table}", table, f"SELECT jsonb_array_elements_text({kept}")
     index = ops.create_index_concurrently
     index("ix_conversations_timestamp", "conversations", '("timestamp")')
     index("ix_conversations_whatsapp_id", "conversations", "(whatsapp_id)")
@@ -174,43 +159,53 @@ def build_indexes() -> None:
     by_message = "(business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL"
     index("uq_conversations_business_id_whatsapp_message_id", "conversations", by_message, unique=True)
     index(ONE_PER_BUSINESS, "customers", "(business_id, whatsapp_id)", unique=True)
-    there = ops.EQUAL_INDEX.format(table=literal("customers"), columns=literal("{whatsapp_id}"))
-    index("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=f"EXISTS ({there})")
+    there = f"{ops.equal_index('customers', 'whatsapp_id')} IS NOT NULL"
+    index("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
 
 
 def validate_keys() -> None:
-    ops.validate_constraint("fk_customers_businesses", "customers")
-    ops.validate_constraint("fk_conversations_businesses", "conversations")
-    ops.validate_constraint("fk_conversations_whatsapp_numbers", "conversations")
+    for key in KEYS:
+        ops.validate_constraint(key, key.split("_")[1])
 
 
 def swap_unique_customers() -> None:
-    with step("customers: unique in a business", done=_has_constraint(ONE_PER_BUSINESS), lock="customers"):
+    done = has_constraint("customers", ONE_PER_BUSINESS)
+    with step("customers: unique in a business", done=done, lock="customers"):
         emit(f"ALTER TABLE customers ADD CONSTRAINT {ONE_PER_BUSINESS} UNIQUE USING INDEX {ONE_PER_BUSINESS}")
-        emit(script("001_swap_unique.sql"))
+        emit_each(sql("swap_unique"))
         ops.rename_equal_index("ix_customers_whatsapp_id", "customers", "whatsapp_id")
 
 
 def restore_archive() -> None:
-    with step(
-        "restore multi_tenant_archive", done="to_regnamespace('multi_tenant_archive') IS NULL", lock="conversations"
-    ):
-        emit(script("001_restore_archive.sql", default=DEFAULT, team_triggers=script("001_team_triggers.sql")))
+    done = "to_regnamespace('multi_tenant_archive') IS NULL"
+    with step("restore multi_tenant_archive", done=done, lock="conversations"):
+        emit(sql("restore_archive", tables=",".join(COLUMNS)))
 
 
-def archive(check: str) -> None:
-    done = f"to_regclass('businesses') IS NULL OR {_frozen()}"
+def check_downgrade() -> None:
+    """Everything that could stop the rollback; nothing where an interrupted one goes on."""
+    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {FROZEN}")
+    emit(sql("check_keys"))
+
+
+def archive() -> None:
+    done = f"NOT {has_table('businesses')} OR {FROZEN}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
-        emit(script("001_lock_for_move.sql"))
-        emit(check)
-        emit(
-            script(
-                "001_archive.sql",
-                default=DEFAULT,
-                changed=DEFAULT_CHANGED,
-                team_triggers=script("001_team_triggers.sql"),
-            )
+        # Writers wait while rows move, those of tables with foreign keys to them too; readers do not.
+        emit(f"LOCK TABLE {', '.join((*COLUMNS, *NEW_TABLES))} IN SHARE ROW EXCLUSIVE MODE")
+        emit_each(
+            "SELECT DISTINCT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', conrelid::regclass) FROM pg_constraint "
+            f"WHERE contype = 'f' AND confrelid IN {_oids(COLUMNS)}"
         )
+        check_downgrade()
+        emit(sql("archive"))
+        emit_each(sql("close_archive"))
+        emit(sql("guard"))
+        for table in NEW_TABLES:
+            emit(
+                f"CREATE TRIGGER single_business_only BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+                "EXECUTE FUNCTION single_business_only()"
+            )
 
 
 def rebuild_unique_customers() -> None:
@@ -229,44 +224,41 @@ def give_back(table: str) -> None:
             ops.drop_updated_at_trigger(table)
             emit("DROP INDEX IF EXISTS ix_customers_whatsapp_id")
             emit("ALTER INDEX ix_customers_whatsapp_id_000 RENAME TO ix_customers_whatsapp_id")
-        names = NEW_COLUMNS[table]
-        emit(
-            script(
-                "001_give_back.sql",
-                table=table,
-                columns=TIMES[table],
-                new_columns=", ".join(map(literal, names)),
-                new_rows="), (".join(map(literal, names)),
-            )
-        )
+        else:
+            emit("DROP TRIGGER single_business_update ON conversations")
+        drop = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table])
+        emit(sql("give_back", table=table, drop_columns=drop))
 
 
 def rebuild_time_indexes() -> None:
-    ops.rebuild_indexes(
-        "conversations",
-        "SELECT jsonb_array_elements_text(obj_description(to_regprocedure('single_business_only()'), 'pg_proc')::jsonb)",
-    )
+    kept = "obj_description(to_regprocedure('single_business_only()'), 'pg_proc')::jsonb"
+    ops.build_indexes("an index of a time", "conversations", f"SELECT jsonb_array_elements_text({kept})")
 
 
 def drop_new_tables() -> None:
-    with step(
-        "drop the new tables, functions and privileges", done=f"NOT {has_table('businesses')}", lock="businesses"
-    ):
+    title = "drop the new tables, functions and privileges"
+    with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
         emit(f"DROP TABLE {', '.join(NEW_TABLES)}")
         emit("DROP FUNCTION single_business_only()")
-        ops.open_version_table()
         ops.drop_functions()
+        ops.open_version_table()
 
 
-def _has_constraint(name: str) -> str:
-    return (
-        f"EXISTS (SELECT FROM pg_constraint WHERE conname = '{name}' AND connamespace = current_schema()::regnamespace)"
-    )
+def sql(name: str, **values: str) -> str:
+    """The script `alembic/sql/001_<name>.sql` with what several of them name."""
+    fixed = {
+        "default": DEFAULT,
+        "changed": DEFAULT_CHANGED,
+        "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",
+        "new_tables": ",".join(NEW_TABLES),
+        "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
+        "both": _oids(COLUMNS),
+        "new": _oids(NEW_TABLES),
+        "ours": _oids((*COLUMNS, *NEW_TABLES)),
+        "keys": f"({', '.join(map(literal, KEYS))})",
+    }
+    return script(f"001_{name}.sql", **fixed, **values)
 
 
-def _frozen() -> str:
-    return "to_regprocedure('single_business_only()') IS NOT NULL"
-
-
-def _rows(names: Iterable[str]) -> str:
-    return ", ".join(f"({literal(name)})" for name in names)
+def _oids(names: Iterable[str]) -> str:
+    return f"({', '.join(f'to_regclass({literal(name)})' for name in names)})"

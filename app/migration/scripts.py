@@ -7,8 +7,13 @@ from alembic import op
 
 
 def script(name: str, /, **values: str) -> str:
-    """The text of `alembic/sql/<name>`, with every `{{key}}` replaced by its value."""
+    """The text of `alembic/sql/<name>`; `{{key}}` stands for a value, or for the script of that name of the revision."""
     directory = op.get_context().script
     assert directory is not None  # noqa: S101
     text = (Path(directory.dir) / "sql" / name).read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda key: values[key[1]], text).strip()  # in one go: a value is never searched
+    revision = name.split("_")[0]
+
+    def fill(key: re.Match[str]) -> str:
+        return values[key[1]] if key[1] in values else script(f"{revision}_{key[1]}.sql", **values)
+
+    return re.sub(r"{{(\w+)}}", fill, text).strip()  # in one go: a value is never searched

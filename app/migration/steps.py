@@ -67,6 +67,33 @@ def emit(sql: str) -> None:
     connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
+def emit_each(query: str) -> None:
+    """Execute every statement that a query returns, in its order and in the transaction that is open."""
+    statements = f"SELECT string_agg(statement, ';') FROM (\n{query}\n) AS s (statement)"
+    emit(f"DO $each$ BEGIN EXECUTE coalesce(({statements}), ''); END $each$")
+
+
+def refuse(sentences: str, *, when: str = "true") -> None:
+    """Stop with the first of the sentences, SQL expressions that are NULL where nothing stands in the way.
+
+    Args:
+        sentences: the expressions, separated by commas; each is asked only where those before it were NULL.
+        when: SQL condition without which none is asked, nor the tables that they name have to be there.
+    """
+    emit(f"""DO $refuse$
+DECLARE
+    refusal text;
+BEGIN
+    IF {when} THEN
+        refusal := coalesce(
+{sentences});
+    END IF;
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION '%', refusal;
+    END IF;
+END $refuse$""")
+
+
 def outside_transaction() -> Any:
     """The context in which steps run: outside of a transaction, unless a single one is asked for.
 
@@ -135,12 +162,13 @@ def each(title: str, query: str, *, table: str) -> None:
     """
     context = op.get_context()
     wait = f"{max(1, int(options().lock_wait * 1000))}ms"
+    if context.as_sql:
+        context.impl.static_output(f"-- {title}")
     if options().single_transaction:
-        loop = EACH.format(query=query.replace(" CONCURRENTLY", ""))
-        emit(f"-- {title}\nDO {dollar_quoted(loop)}")
+        emit_each(query.replace(" CONCURRENTLY", ""))
     elif context.as_sql:
         context.impl.static_output(
-            f"-- {title}\nSET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
+            f"SET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
         )
     else:
         connection = cast(Connection, context.impl.connection)
@@ -202,16 +230,6 @@ BEGIN
         END;
         PERFORM pg_sleep(pause * (0.5 + random()));
         pause := least(pause * 1.6, 3.0);
-    END LOOP;
-END"""
-
-EACH = """DECLARE
-    statement text;
-BEGIN
-    FOR statement IN
-        {query}
-    LOOP
-        EXECUTE statement;
     END LOOP;
 END"""
 

@@ -1,0 +1,38 @@
+SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
+            ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, col, about) END
+  FROM (VALUES
+    ('businesses', NULL, 'Businesses: the tenants of the bot'),
+    ('businesses', 'name', 'Name as customers know it'),
+    ('businesses', 'business_type', 'Kind of business'),
+    ('businesses', 'settings', 'Services with prices, hours, barbers, ai_personality; unknown keys are kept'),
+    ('businesses', 'is_active', 'Whether the bot serves the business'),
+    ('whatsapp_numbers', NULL, 'WhatsApp numbers, each of one business'),
+    ('whatsapp_numbers', 'phone_number_id', 'Meta''s phone_number_id; empty for numbers of other providers'),
+    ('whatsapp_numbers', 'phone_number', 'The number in E.164, such as +573001234567'),
+    ('whatsapp_numbers', 'access_token', 'Meta''s access token, as Fernet ciphertext only'),
+    ('whatsapp_numbers', 'is_active', 'Whether messages to the number are served'),
+    ('users', NULL, 'People who manage businesses'),
+    ('users', 'email', 'Login, unique without regard to case'),
+    ('users', 'password_hash', 'Hash of the password, never the password'),
+    ('users', 'full_name', 'Name to show'),
+    ('users', 'is_active', 'Whether the user may log in'),
+    ('user_businesses', NULL, 'Which user has which role in which business'),
+    ('user_businesses', 'user_id', 'The user'),
+    ('user_businesses', 'role', 'owner, admin or staff'),
+    ('customers', NULL, 'Customers, each of one business'),
+    ('customers', 'whatsapp_id', 'WhatsApp id (wa_id) as Meta sends it'),
+    ('customers', 'name', 'Name of the customer'),
+    ('customers', 'age', 'Age in years'),
+    ('conversations', NULL, 'Messages; a row is one message'),
+    ('conversations', 'whatsapp_id', 'WhatsApp id of the customer'),
+    ('conversations', 'message', 'Text of the message'),
+    ('conversations', 'role', 'Who wrote it: user, assistant, or another role'),
+    ('conversations', 'timestamp', 'When the message was sent'),
+    ('conversations', 'whatsapp_number_id', 'The number of the business that the message went through'),
+    ('conversations', 'whatsapp_message_id', 'Meta''s message id (wamid.), unique in a business: webhooks repeat'),
+    ('', 'id', 'Identifier'),
+    ('', 'business_id', 'The business that the row belongs to'),
+    ('', 'created_at', 'When the row was inserted'),
+    ('', 'updated_at', 'When the row was last changed; set by the trigger set_updated_at')) AS c (tab, col, about)
+  JOIN unnest('{{{tables}}}'::text[]) AS name ON tab IN (name, '')
+ WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
