@@ -45,7 +45,7 @@ def run_online() -> None:
     runner.refuse_pooler(url)
     engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
     event.listen(engine, "connect", runner.set_session_defaults)
-    with engine.connect() as connection, runner.only_one(connection, changes=runner.changes_schema()):
+    with engine.connect() as connection, runner.only_one(connection):
         context.configure(connection=connection, **OPTIONS)
         with context.begin_transaction():
             run_migrations()

@@ -1,6 +1,7 @@
 """What a support question needs to know of a database, without secrets: `python -m app.report`."""
 
 import sys
+from typing import Any
 
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -10,37 +11,35 @@ from app.db import CONNECT_ARGS, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 
-_EXISTS = text("SELECT to_regclass(:table) IS NOT NULL")
-# An exact count of millions of rows takes seconds; the catalogue's estimate takes none.
-_ESTIMATE = text("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:table)")
-
 
 def report(connection: Connection) -> list[str]:
     """Connection, revision, rows per table, default business, archive and keys, a line each."""
+
+    def ask(sql: str, **values: object) -> Any:
+        return connection.scalar(text(sql), values)
+
+    def rows(table: str) -> str:
+        # An exact count of millions of rows takes seconds; the catalogue's estimate takes none.
+        estimate = ask("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:table)", table=table)
+        return f"about {estimate:,}" if estimate > 100_000 else f"{ask(f'SELECT count(*) FROM {table}'):,}"
+
     url = connection.engine.url
-    head = ("server", "PostgreSQL " + str(connection.scalar(text("SHOW server_version"))))
-    where = f"{url.database} on {url.host or 'a local socket'} as {connection.scalar(text('SELECT current_user'))}"
-    recorded = connection.scalar(_EXISTS, {"table": "alembic_version"})
-    revision = (
-        connection.scalar(text("SELECT string_agg(version_num, ', ') FROM alembic_version")) if recorded else None
-    )
-    tables = [t.name for t in Base.metadata.sorted_tables if connection.scalar(_EXISTS, {"table": t.name})]
-    rows = ", ".join(f"{name} {_rows(connection, name)}" for name in tables)
-    default = "none"
-    if "businesses" in tables:
-        query = text("SELECT name FROM businesses WHERE id = :id")
-        default = f"{connection.scalar(query, {'id': DEFAULT_BUSINESS_ID})} ({DEFAULT_BUSINESS_ID})"
-    archive = connection.scalar(text("SELECT to_regnamespace('multi_tenant_archive') IS NOT NULL"))
-    lines = [head, ("database", where), ("revision", revision or "none"), ("rows", rows or "no table yet")]
-    lines += [("default business", default), ("archive", "multi_tenant_archive" if archive else "none")]
-    return [f"{name + ':':<18}{value}" for name, value in [*lines, ("token keys", _keys())]]
-
-
-def _rows(connection: Connection, table: str) -> str:
-    estimate = connection.scalar(_ESTIMATE, {"table": table}) or 0
-    if estimate > 100_000:
-        return f"about {estimate:,}"
-    return f"{connection.scalar(text(f'SELECT count(*) FROM {table}')):,}"
+    there = [t.name for t in Base.metadata.sorted_tables if ask("SELECT to_regclass(:name)", name=t.name)]
+    revision = default = None
+    if ask("SELECT to_regclass('alembic_version')"):
+        revision = ask("SELECT string_agg(version_num, ', ') FROM alembic_version")
+    if "businesses" in there:
+        default = ask("SELECT format('%s (%s)', name, id) FROM businesses WHERE id = :id", id=DEFAULT_BUSINESS_ID)
+    lines = {
+        "server": f"PostgreSQL {ask('SHOW server_version')}",
+        "database": f"{url.database} on {url.host or 'a local socket'} as {ask('SELECT current_user')}",
+        "revision": revision or "none",
+        "rows": ", ".join(f"{name} {rows(name)}" for name in there) or "no table yet",
+        "default business": default or "none",
+        "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",
+        "token keys": _keys(),
+    }
+    return [f"{name + ':':<18}{value}" for name, value in lines.items()]
 
 
 def _keys() -> str:

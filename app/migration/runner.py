@@ -118,24 +118,17 @@ def set_session_defaults(connection: Any, _: object) -> None:
     connection.autocommit = False
 
 
-def changes_schema() -> bool:
-    """Whether the command moves revisions (upgrade, downgrade, stamp) rather than looks."""
-    try:
-        context.get_revision_argument()
-    except KeyError:
-        return False
-    return True
-
-
 @contextmanager
-def only_one(connection: Connection, *, changes: bool) -> Iterator[None]:
-    """Let one run at a time change the database; the others wait, then find nothing to do.
+def only_one(connection: Connection) -> Iterator[None]:
+    """Let one run at a time change the database; the others wait, then find nothing to do, and who looks goes on.
 
     The lock belongs to the connection that works, so that it lasts as long as the work, and is polled below
     SQLAlchemy in autocommit: Alembic would take an open transaction for somebody else's, and a session that
     waits inside pg_advisory_lock would hold a snapshot, for which the other's CREATE INDEX CONCURRENTLY waits.
     """
-    if not changes:
+    try:
+        target = context.get_revision_argument()
+    except KeyError:  # a command that only looks
         yield
         return
     raw: Any = connection.connection.dbapi_connection
@@ -149,7 +142,7 @@ def only_one(connection: Connection, *, changes: bool) -> Iterator[None]:
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
         # Half rolled back, the database still says that it is at head, and an upgrade would find nothing to do.
         cursor.execute("SELECT to_regprocedure('single_business_only()') IS NOT NULL")
-        if cursor.fetchone()[0] and context.get_revision_argument() == context.get_head_revision():
+        if cursor.fetchone()[0] and target == context.get_head_revision():
             raise refusal(
                 "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
             )

@@ -5,6 +5,7 @@ A step is SQL. Online it is executed, offline (`--sql`) it is written, so that t
 back in between. `each` runs what a query returns outside of a transaction: concurrent indexes, validation.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ from io import StringIO
 from typing import Any, cast
 
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Connection, Insert, Select, Table, select
+from sqlalchemy import Connection, CursorResult
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.schema import CreateTable
 
 from alembic import op
 from app.migration.progress import phase, watch
@@ -62,9 +62,13 @@ def emit(sql: str) -> None:
     context = op.get_context()
     if context.impl.as_sql:
         context.impl.static_output(sql.strip().rstrip(";") + ";")
-        return
-    connection = cast(Connection, context.impl.connection)
-    connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    else:
+        _execute(sql)
+
+
+def _execute(sql: str) -> CursorResult[Any]:
+    connection = cast(Connection, op.get_context().impl.connection)
+    return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
 def emit_each(query: str) -> None:
@@ -130,26 +134,28 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds = outer
     if impl.as_sql:
         impl.static_output(f"-- {title}")
+    sentence, blocker = _gave_up(lock, others="false")
     statement = STEP.format(
         body=body.getvalue().strip(),
         done=done,
         lock_timeout=LOCK_TIMEOUT,
         lock_wait=options().lock_wait,
         first=f"LOCK TABLE {lock} IN SHARE UPDATE EXCLUSIVE MODE;" if lock else "",
-        blocker=BLOCKER.format(table=literal(lock) if lock else "NULL", others="false"),
-        gave_up=_gave_up("%"),
-        gone=GONE.format(table=lock or "a table"),
+        gave_up=sentence,
+        blocker=blocker,
     )
     with phase(title) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
-def _gave_up(blocker: str) -> str:
+def _gave_up(table: str | None, others: str) -> tuple[str, str]:
+    """The sentence about a lock that was not to be had, with a % for who holds it, and the SQL expression for that."""
     state = "nothing was changed" if options().single_transaction else "finished steps are kept"
-    return (
-        f"gave up after {options().lock_wait:g} s waiting for a lock on {blocker}; end that transaction, "
+    sentence = (
+        f"gave up after {options().lock_wait:g} s waiting for a lock on %; end that transaction, "
         f"or wait for it, then run the same command again ({state})"
     )
+    return sentence, BLOCKER.format(table=literal(table or "something"), others=others)
 
 
 def each(title: str, query: str, *, table: str) -> None:
@@ -171,40 +177,36 @@ def each(title: str, query: str, *, table: str) -> None:
             f"SET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
         )
     else:
-        connection = cast(Connection, context.impl.connection)
-        statements = connection.exec_driver_sql(query, execution_options={"no_parameters": True}).scalars().all()
-        connection.exec_driver_sql(f"SET lock_timeout = '{wait}'")
+        statements = _execute(query).scalars().all()
+        _execute(f"SET lock_timeout = '{wait}'")
         for statement in statements:
             try:
-                with phase(title), watch(connection, title):
+                with phase(title), watch(cast(Connection, context.impl.connection), title):
                     emit(statement)
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != "55P03":
                     raise
                 # A concurrent build waits for every older snapshot of the database, too.
-                who = BLOCKER.format(table=literal(table), others="a.backend_xmin IS NOT NULL")
-                blocker = connection.exec_driver_sql(who, execution_options={"no_parameters": True}).scalar()
-                raise RuntimeError(f"{_gave_up(blocker or GONE.format(table=table))}.") from error
-        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+                sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
+                raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+        _execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
-BLOCKER = """
-SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s', coalesce(l.relation::regclass::text, {table}),
-              a.pid, coalesce(a.usename, a.backend_type), coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
-              coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
-  FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+BLOCKER = """coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, {table}), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
        AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
- WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR {others})
- ORDER BY {others} OR l.relation = to_regclass({table}) DESC NULLS LAST, a.xact_start LIMIT 1
-"""
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR {others})
+     ORDER BY {others} OR l.relation = to_regclass({table}) DESC NULLS LAST, a.xact_start LIMIT 1),
+    {table} || ': nobody any more, or a prepared transaction (pg_prepared_xacts)')"""
 """Who holds a lock on a table, or else on another of the schema, the oldest transaction first."""
-
-GONE = "{table}: nobody any more, or a prepared transaction (pg_prepared_xacts)"
 
 STEP = """DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';
     pause float := 0.1;
-    blocker text;
 BEGIN
     IF {done} THEN
         RETURN;
@@ -223,9 +225,7 @@ BEGIN
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             IF clock_timestamp() >= give_up_at THEN
                 PERFORM pg_stat_clear_snapshot();
-                blocker := ({blocker});
-                RAISE EXCEPTION '{gave_up}', coalesce(blocker, '{gone}')
-                    USING ERRCODE = 'lock_not_available';
+                RAISE EXCEPTION '{gave_up}', {blocker} USING ERRCODE = 'lock_not_available';
             END IF;
         END;
         PERFORM pg_sleep(pause * (0.5 + random()));
@@ -239,12 +239,8 @@ class ScriptImpl(PostgresqlImpl):
 
     __dialect__ = "postgresql"
 
-    def _exec(self, construct: Any, *args: Any, **kwargs: Any) -> Any:
-        version_table = self.context_opts.get("version_table") or "alembic_version"
-        if self.as_sql and isinstance(construct, CreateTable) and construct.element.name == version_table:
-            construct = CreateTable(construct.element, if_not_exists=True)
-        elif self.as_sql and isinstance(construct, Insert) and construct.table.name == version_table:
-            table = cast(Table, construct.table)
-            values: Select[Any] = select(*construct._values.values()).where(~select(table).exists())  # type: ignore[union-attr]
-            construct = table.insert().from_select(["version_num"], values)
-        return super()._exec(construct, *args, **kwargs)
+    def static_output(self, text: str) -> None:
+        """Write a statement; the version table is made, and the first version recorded, where there is none."""
+        text = re.sub(r"^CREATE TABLE (?=alembic_version )", "CREATE TABLE IF NOT EXISTS ", text)
+        first = r"^(INSERT INTO alembic_version .*) VALUES \((.*?)\).*;"
+        super().static_output(re.sub(first, r"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM alembic_version);", text))
