@@ -13,7 +13,6 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import render_op_text
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
-from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Table, text
 from sqlalchemy.dialects import postgresql
@@ -51,12 +50,11 @@ class Block(ops.MigrateOperation):
 
 @renderers.dispatch_for(SchemaOp)
 def _render_schema_op(_: AutogenContext, op: SchemaOp) -> str:
-    if op.name == "drop_index_concurrently":
-        return f"ops.drop_index_concurrently({op.arguments[0]!r})"
-    defaults = {p.name: p.default for p in signature(getattr(schema_ops, op.name)).parameters.values()}
-    options = {k: v for k, v in op.options.items() if k in defaults and v != defaults[k]}
-    values = [repr(a) for a in op.arguments[:1]] + [repr(op.table_name)] + [repr(a) for a in op.arguments[1:]]
-    return f"ops.{op.name}({', '.join([*values, *(f'{k}={v!r}' for k, v in options.items())])})"
+    parameters = signature(getattr(schema_ops, op.name)).parameters
+    options = {k: v for k, v in op.options.items() if k in parameters and v != parameters[k].default}
+    positional = [k for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    values = [*op.arguments[:1], op.table_name, *op.arguments[1:]][: len(positional)]
+    return f"ops.{op.name}({', '.join([*map(repr, values), *(f'{k}={v!r}' for k, v in options.items())])})"
 
 
 @renderers.dispatch_for(Block)
@@ -180,8 +178,3 @@ def _concurrent_index(index: Index, table: str) -> SchemaOp:
     return SchemaOp(
         "create_index_concurrently", table, str(index.name), rest, **({"unique": True} if index.unique else {})
     )
-
-
-def setup(plugin: Plugin) -> None:
-    """Called by Alembic with the plugin of this module."""
-    plugin.add_autogenerate_comparator(compare_mixins, "table")

@@ -147,15 +147,11 @@ def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> 
 
 @cache
 def register() -> str:
-    """Make the plugin known to Alembic, once a process, and return its name for `autogenerate_plugins`."""
-    Plugin.setup_plugin_from_module(sys.modules[__name__], "app.drift")
-    return "app.drift"
-
-
-def setup(plugin: Plugin) -> None:
-    """Called by Alembic with the plugin of this module."""
-    autogenerate.setup(plugin)
+    """Make the comparators known to Alembic, once a process, and return their name for `autogenerate_plugins`."""
+    plugin = Plugin("app.drift")
+    plugin.add_autogenerate_comparator(autogenerate.compare_mixins, "table")
     plugin.add_autogenerate_comparator(compare_catalogues, "autogenerate", priority=DispatchPriority.LAST)
+    return plugin.name
 
 
 CATALOGUE = text("""

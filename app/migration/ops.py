@@ -171,10 +171,10 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     )
 
 
-def drop_index_concurrently(name: str) -> None:
+def drop_index_concurrently(name: str, table: str) -> None:
     """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
     there = f"SELECT 'DROP INDEX CONCURRENTLY {name}' WHERE to_regclass({literal(name)}) IS NOT NULL"
-    each(f"drop index {name}", there, table=name)
+    each(f"drop index {name}", there, table=table)
 
 
 def create_unique_concurrently(name: str, table: str, columns: str) -> None:

@@ -111,11 +111,9 @@ class _Notices(list[str]):
 def set_session_defaults(connection: Any, _: object) -> None:
     """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
-    connection.autocommit = True
     with connection.cursor() as cursor:
-        for statement in SESSION_DEFAULTS:
-            cursor.execute(statement)
-    connection.autocommit = False
+        cursor.execute("; ".join(SESSION_DEFAULTS))
+    connection.commit()
 
 
 @contextmanager
