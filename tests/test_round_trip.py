@@ -4,7 +4,20 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
-from tests.support import DEFAULT_ID, catalogue, check, load_legacy, migrate, pg_dump, rows, scalar, state
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    add_business,
+    catalogue,
+    check,
+    execute,
+    load_legacy,
+    migrate,
+    pg_dump,
+    rows,
+    scalar,
+    state,
+)
 
 OLD_COLUMNS = {
     "customers": "id, whatsapp_id, name, age, created_at::timestamptz, updated_at::timestamptz",
@@ -90,3 +103,23 @@ def test_a_dry_run_changes_nothing(canonical: URL, command: str, revision: str, 
     before = state(canonical, *OLD_COLUMNS)
     migrate(canonical, command, revision, "dry-run=yes", *x)
     assert state(canonical, *OLD_COLUMNS) == before
+
+
+@pytest.mark.parametrize(
+    "unique",
+    [
+        "CREATE UNIQUE INDEX own ON customers (whatsapp_id) INCLUDE (name)",
+        "ALTER TABLE customers ADD UNIQUE (whatsapp_id)",
+    ],
+)
+def test_any_unique_key_on_whatsapp_id_makes_way_for_one_per_business(canonical: URL, unique: str) -> None:
+    execute(canonical, unique)
+    migrate(canonical)
+    add_business(canonical)
+    execute(
+        canonical,
+        f"INSERT INTO customers (business_id, whatsapp_id, name) SELECT '{OTHER_ID}', whatsapp_id, name FROM customers",
+    )
+    migrate(canonical, "downgrade", "-1")
+    migrate(canonical)
+    check(canonical)
