@@ -147,8 +147,11 @@ def extend(table: str) -> None:
 
 def build_indexes() -> None:
     for table in TIMES:
-        kept = f"obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_{table}_businesses'"
-        ops.build_indexes(f"an index of {table}", table, f"SELECT jsonb_array_elements_text({kept}")
+        kept = (
+            "SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') "
+            f"FROM pg_constraint WHERE conname = 'fk_{table}_businesses'"
+        )
+        ops.build_indexes(f"an index of {table}", table, kept)
     index = ops.create_index_concurrently
     index("ix_conversations_timestamp", "conversations", '("timestamp")')
     index("ix_conversations_whatsapp_id", "conversations", "(whatsapp_id)")

@@ -68,8 +68,8 @@ def close_to_public(table: str) -> None:
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     _revoke(_with_sequences(table), EVERYBODY)
     emit_each(
-        f"SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM ({_with_sequences(table)}) AS o (name) "
-        "WHERE name LIKE 'SEQUENCE %'"
+        "SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) "
+        f"FROM ({_with_sequences(table)}) AS o (name) WHERE name LIKE 'SEQUENCE %'"
     )
 
 
@@ -188,8 +188,8 @@ def create_unique_concurrently(name: str, table: str, columns: str) -> None:
 def equal_index(table: str, column: str) -> str:
     """SQL expression: a plain index of the column, whatever its name."""
     return (
-        f"(SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass({literal(table)}) AND indisvalid "
-        f"AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
+        f"(SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass({literal(table)}) "
+        f"AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
     )
 
 

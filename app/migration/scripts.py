@@ -7,7 +7,7 @@ from alembic import op
 
 
 def script(name: str, /, **values: str) -> str:
-    """The text of `alembic/sql/<name>`; `{{key}}` stands for a value, or for the script of that name of the revision."""
+    """The text of `alembic/sql/<name>`; `{{key}}` stands for a value, or for that script of the revision."""
     directory = op.get_context().script
     assert directory is not None  # noqa: S101
     text = (Path(directory.dir) / "sql" / name).read_text(encoding="utf-8")
