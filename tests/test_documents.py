@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import URL
@@ -59,35 +59,53 @@ def test_the_first_command_installs_and_migrates(tmp_path: Path) -> None:
     done = shell(blocks("README.md", "bash")[0], clone(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "using the embedded PostgreSQL 18" in done.stderr
-    after = shell(".venv/bin/alembic current && " + "".join(blocks("README.md", "bash")[1:4:2]), tmp_path)
+    after = shell(".venv/bin/alembic current\n" + "".join(blocks("README.md", "bash")[2:4]), tmp_path)
     assert after.returncode == 0, after.stderr
     assert "001 (head)" in after.stdout
     assert "The Fade Room" in after.stdout
     assert "revision:         001" in after.stdout
+    assert len(after.stdout.splitlines()[-1]) == 44  # a key for ACCESS_TOKEN_KEYS
 
 
 @own_server_only
 def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
-    done = shell(blocks("README.md", "bash")[2], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
+    done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
-def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
-    with Session(engine_of(bot_settings)) as session:
-        shop = Business(name="Barbería")
-        number = WhatsappNumber(business=shop, phone_number_id="106", phone_number="+573001234567")
-        session.add_all([shop, number])
-        session.commit()
-    names: dict[str, Any] = {"Callable": Callable}
+def handler() -> Callable[..., list[str]]:
+    """The README's webhook handler."""
+    names: dict[str, Any] = {}
     exec(blocks("README.md", "python")[0], names)  # noqa: S102
-    message = {"id": "wamid.1", "text": {"body": "¿Tienen cita mañana?"}}
-    value: dict[str, Any] = {
-        "metadata": {"phone_number_id": "106"},
-        "contacts": [{"wa_id": "573007654321"}],
-        "messages": [message],
-    }
-    payload = {"entry": [{"changes": [{"value": value}]}]}
+    return cast(Callable[..., list[str]], names["handle_webhook"])
+
+
+def text_message(wamid: str, body: str) -> dict[str, Any]:
+    """A text as Meta sends it."""
+    return {"id": wamid, "from": "573007654321", "type": "text", "text": {"body": body}}
+
+
+def webhook(*messages: dict[str, Any], number: str = "106", **more: Any) -> dict[str, Any]:
+    """A webhook of Meta's with one change."""
+    value = {"metadata": {"phone_number_id": number}, **({"messages": list(messages)} if messages else {}), **more}
+    return {"entry": [{"changes": [{"value": value, "field": "messages"}]}]}
+
+
+@pytest.fixture
+def shop(bot_settings: URL) -> URL:
+    """A business with a number at Meta."""
+    with Session(engine_of(bot_settings)) as session:
+        session.add(
+            WhatsappNumber(
+                business=Business(name="Barbería"), phone_number_id="106", phone_number="+573001234567"
+            )
+        )  # fmt: skip
+        session.commit()
+    return bot_settings
+
+
+def test_the_handler_answers_every_text_once(shop: URL) -> None:
     heard: list[list[str]] = []
     busy = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
@@ -95,19 +113,36 @@ def test_the_handler_answers_a_webhook_once(bot_settings: URL) -> None:
 
     def reply(history: list[Conversation]) -> str:
         heard.append([row.message for row in history])
-        assert scalar(bot_settings, busy) == 0
-        return "Sí, a las diez."
+        assert scalar(shop, busy) == 0
+        return f"answer {len(heard)}"
 
-    assert names["handle_webhook"](payload, reply) == "Sí, a las diez."
-    assert names["handle_webhook"](payload, reply) is None
-    assert heard == [["¿Tienen cita mañana?"]]
-    assert rows(bot_settings, "SELECT role, message FROM conversations ORDER BY id") == [
+    two = webhook(text_message("wamid.1", "¿Tienen cita mañana?"), text_message("wamid.2", "A las diez"))
+    assert handler()(two, reply) == ["answer 1", "answer 2"]
+    assert handler()(two, reply) == []
+    assert heard == [["¿Tienen cita mañana?"], ["¿Tienen cita mañana?", "answer 1", "A las diez"]]
+    assert rows(shop, "SELECT role, message FROM conversations ORDER BY id") == [
         ("user", "¿Tienen cita mañana?"),
-        ("assistant", "Sí, a las diez."),
+        ("assistant", "answer 1"),
+        ("user", "A las diez"),
+        ("assistant", "answer 2"),
     ]
-    assert names["handle_webhook"]({"entry": [{"changes": [{"value": {**value, "messages": []}}]}]}, reply) is None
-    value["metadata"]["phone_number_id"] = "107"
-    assert names["handle_webhook"](payload, reply) is None
+
+
+def test_the_handler_answers_a_delivery_after_one_that_failed(shop: URL) -> None:
+    def fail(_: list[Conversation]) -> str:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        handler()(webhook(text_message("wamid.1", "Hola")), fail)
+    assert handler()(webhook(text_message("wamid.1", "Hola")), lambda history: f"{len(history)}") == ["1"]
+
+
+def test_the_handler_leaves_what_it_cannot_answer(shop: URL) -> None:
+    picture = {"id": "wamid.1", "from": "573007654321", "type": "image", "image": {"id": "1"}}
+    status = webhook(statuses=[{"id": "wamid.0", "status": "delivered"}])
+    for payload in (webhook(picture), status, webhook(text_message("wamid.2", "Hola"), number="107")):
+        assert handler()(payload, lambda _: "") == []
+    assert scalar(shop, "SELECT count(*) FROM conversations") == 0
 
 
 @own_server_only
@@ -140,11 +175,14 @@ def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) 
     assert "No new upgrade operations detected" in done.stdout
     assert (tmp_path / "backup.sql").stat().st_size > 100_000
     assert scalar(url, "SELECT name FROM businesses") == "Barbería Central"
+    (verify,) = blocks("docs/migrating.md", "sql")
+    seen = shell(f"psql -v ON_ERROR_STOP=1 -At '{plain(url)}' <<'E'\n{verify}\nE", ROOT)
+    assert seen.stdout.splitlines() == ["001", "Barbería Central|2000", "Barbería Central|200"], seen.stderr
 
 
 def test_three_ways_up_and_down(tmp_path: Path, canonical: URL) -> None:
     before = {k: v for k, v in catalogue(canonical).items() if "alembic_version" not in k[0]}
-    alembic_way, psql_way = blocks("README.md", "bash")[4:]
+    alembic_way, psql_way = blocks("README.md", "bash")[-2:]
     pasted = re.findall(
         r"paste \[.*?\]\((.*?)\), or\n\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text(encoding="utf-8")
     )
@@ -184,14 +222,20 @@ def test_tenancy(database: URL) -> None:
 def test_adding_a_table(tmp_path: Path, database: URL) -> None:
     before = catalogue(database)
     project = clone(tmp_path)
-    model, line = blocks("docs/adding-a-table.md", "python")
+    model, lines = blocks("docs/adding-a-table.md", "python")
     (project / "app/models/booking.py").write_text(model, encoding="utf-8")
-    with (project / "app/models/__init__.py").open("a", encoding="utf-8") as init:
-        init.write(line)
-    (walk,) = blocks("docs/adding-a-table.md", "bash")
+    init = project / "app/models/__init__.py"
+    import_line, name = lines.split("\n\n")
+    text = init.read_text(encoding="utf-8")
+    init.write_text(text.replace("from app.models.business ", f"{import_line}\nfrom app.models.business ") + name)
+    walk, way_back = blocks("docs/adding-a-table.md", "bash")
     done = shell(walk, project, DATABASE_URL=plain(database), PYTHONPATH=str(project))
     assert done.returncode == 0, done.stderr
     assert "No new upgrade operations detected" in done.stdout
+    linted = shell("ruff check app alembic && ruff format --check app alembic && mypy", project)
+    assert linted.returncode == 0, linted.stdout
+    done = shell(way_back, project, DATABASE_URL=plain(database), PYTHONPATH=str(project))
+    assert done.returncode == 0, done.stderr
     assert catalogue(database) == before
 
 
@@ -204,8 +248,8 @@ def test_no_block_is_left_out() -> None:
     mermaid = 1 if "```mermaid" in (ROOT / "README.md").read_text(encoding="utf-8") else 0
     assert {name: n for name, n in counts.items() if n} == {
         "README.md": 8 + mermaid,
-        "docs/adding-a-table.md": 3,
-        "docs/migrating.md": 1,
+        "docs/adding-a-table.md": 4,
+        "docs/migrating.md": 2,
         "docs/rolling-back.md": 2,
         "docs/tenancy.md": 2,
     }
