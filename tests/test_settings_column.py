@@ -51,6 +51,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "set": lambda s: s.__setitem__("ai_personality", "formal"),
     "delete": lambda s: s.__delitem__("unknown"),
     "update": lambda s: s.update(x=1),
+    "update many": lambda s: s.update({str(n): {} for n in range(2000)}),
     "or": lambda s: s.__ior__({"x": 1}),
     "setdefault": lambda s: s.setdefault("x", {}).update(y=1),
     "pop": lambda s: s.pop("barbers"),
@@ -91,6 +92,17 @@ def test_a_change_inside_of_what_was_put_in_is_stored(session: Session, business
     session.commit()
     business.settings["new"]["list"][0][0]["b"] = 2
     assert stored(session)["new"] == {"list": [[{"a": 1, "b": 2}]]}
+
+
+def test_what_is_moved_within_the_settings_stays_tracked(session: Session, business: Business) -> None:
+    business.settings["moved"] = business.settings.pop("unknown")
+    session.commit()
+    business.settings["moved"]["deep"].append(1)
+    session.commit()
+    business.settings = business.settings["moved"]
+    session.flush()
+    business.settings["deep"].append(2)
+    assert stored(session) == {"deep": [*SETTINGS["unknown"]["deep"], 1, 2]}
 
 
 def test_a_copy_is_not_the_row(session: Session, business: Business) -> None:

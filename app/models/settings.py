@@ -1,16 +1,12 @@
 """The shape of `Business.settings`, and a dict that knows when it is changed at any depth."""
 
 import re
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
-from sqlalchemy.ext.mutable import Mutable
+from sqlalchemy.ext.mutable import MutableDict, MutableList
 
-_T = TypeVar("_T")
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-MINUTES = ("duration_minutes", "duration")
 SPELLED_OUT = BeforeValidator(lambda day: {"closed": True} if day in (None, "closed") else day)
 HH_MM = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 
@@ -27,7 +23,9 @@ class Service(_Open):
 
     name: str = Field(min_length=1)
     price: float = Field(ge=0, strict=True)
-    duration_minutes: int | None = Field(None, gt=0, strict=True, validation_alias=AliasChoices(*MINUTES))
+    duration_minutes: int | None = Field(
+        None, gt=0, strict=True, validation_alias=AliasChoices("duration_minutes", "duration")
+    )
 
 
 class OpeningHours(_Open):
@@ -54,82 +52,42 @@ class BusinessSettings(_Open):
     ai_personality: str | _Open | None = None
 
 
-class _Tracked:
-    """A container that wraps what is put into it, and tells its owner when it is changed."""
-
-    _owner: "_Tracked | None" = None
+class TrackedDict(MutableDict[str, Any]):
+    """A dict of the settings; a change of it is a change of the row that its `_parents` hold."""
 
     def changed(self) -> None:
-        if self._owner is not None:
-            self._owner.changed()
+        dict.update(self, {key: self.track(value, self) for key, value in self.items()})
+        super().changed()
 
-    def _adopt(self) -> None:
-        """Wrap plain dicts and lists among the values."""
-        items: Any = list(self.items() if isinstance(self, dict) else enumerate(cast(list[Any], self)))
-        for key, value in items:
-            if isinstance(value, dict | list) and getattr(value, "_owner", None) is not self:
-                wrapped = TrackedDict(value) if isinstance(value, dict) else TrackedList(value)
-                wrapped._owner = self
-                wrapped._adopt()
-                plain: Any = dict if isinstance(self, dict) else list
-                plain.__setitem__(self, key, wrapped)
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        super().setdefault(key, default)
+        return self[key]
 
-
-def _tracking(*methods: str) -> Callable[[type[_T]], type[_T]]:
-    """Make the mutating methods of a dict or list adopt new values and report the change."""
-
-    def decorate(cls: type[_T]) -> type[_T]:
-        def wrap(name: str) -> Callable[..., Any]:
-            plain = getattr(cls, name)
-
-            @wraps(plain)
-            def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-                result = plain(self, *args, **kwargs)
-                self._adopt()
-                self.changed()
-                return self[args[0]] if name == "setdefault" else result
-
-            return method
-
-        for name in methods:
-            setattr(cls, name, wrap(name))
-        return cls
-
-    return decorate
+    @staticmethod
+    def track(value: Any, whole: "TrackedDict | TrackedList") -> Any:
+        """Dicts and lists as tracked ones, with the row of the whole that they were put into."""
+        if not isinstance(value, dict | list) or getattr(value, "_parents", None) is whole._parents:
+            return value
+        tracked = TrackedDict(value) if isinstance(value, dict) else TrackedList(value)
+        tracked._parents = whole._parents
+        tracked.changed()
+        return tracked
 
 
-@_tracking("__setitem__", "__delitem__", "__ior__", "update", "setdefault", "pop", "popitem", "clear")
-class TrackedDict(_Tracked, dict[str, Any]):
-    """A dict inside the settings; copies and pickles are plain."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
-
-
-@_tracking(
-    *("__setitem__", "__delitem__", "__iadd__", "__imul__", "append", "extend", "insert", "pop", "remove"),
-    *("clear", "sort", "reverse"),
-)
-class TrackedList(_Tracked, list[Any]):
-    """A list inside the settings; copies and pickles are plain."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return list, (list(self),)
-
-
-class SettingsDict(TrackedDict, Mutable):
-    """The settings as a whole: the owner that tells SQLAlchemy."""
+class TrackedList(MutableList[Any]):
+    """A list of the settings, as `TrackedDict`."""
 
     def changed(self) -> None:
-        Mutable.changed(self)
+        list.__setitem__(self, slice(None), [TrackedDict.track(value, self) for value in self])
+        super().changed()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.coerce, ("settings", dict(self))
+
+class SettingsDict(TrackedDict):
+    """The settings as a whole."""
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        if isinstance(value, cls) or not isinstance(value, dict):
-            return value if isinstance(value, cls) else super().coerce(key, value)
-        settings = cls(value)
-        settings._adopt()
+        settings = super().coerce(key, value)
+        if settings is not None:
+            settings.changed()
         return settings
