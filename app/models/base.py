@@ -18,7 +18,18 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
+from sqlalchemy.orm import (
+    ColumnProperty,
+    DeclarativeBase,
+    Mapped,
+    QueryableAttribute,
+    Session,
+    declared_attr,
+    mapped_column,
+    validates,
+)
+
+from app.models.types import Checked
 
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
 """The business that every row of the single-business database belongs to."""
@@ -61,7 +72,7 @@ class Base(DeclarativeBase):
         """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""
         columns = inspect(type(self)).column_attrs
         values = {c.key: getattr(self, c.key) for c in columns if not c.columns[0].info.get("secret")}
-        return {k: _jsonable(v) for k, v in values.items()}
+        return dict(json.loads(json.dumps(values, default=_plain)))
 
     def __repr__(self) -> str:
         """The class and the key only: a repr lands in logs, and loads nothing."""
@@ -77,12 +88,16 @@ def _index_foreign_keys(table: Table) -> None:
             Index(None, *columns)
 
 
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return json.loads(json.dumps(value))  # a copy: nobody changes the row through it
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, uuid.UUID) else value
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@event.listens_for(Base, "attribute_instrument", propagate=True)
+def _check_when_set(_: type, __: str, attribute: QueryableAttribute[Any]) -> None:
+    """What a `Checked` column refuses is refused when it is set already, and what it normalises is so from then on."""
+    column_type = attribute.prop.columns[0].type if isinstance(attribute.prop, ColumnProperty) else None
+    if isinstance(column_type, Checked):
+        event.listen(attribute, "set", lambda _, value, *__: column_type.check(value), retval=True)
 
 
 class Timestamped:
@@ -135,17 +150,16 @@ def _bind_to_scope(session: Session, *_: object) -> None:
         if not isinstance(row, TenantOwned):
             continue
         business = getattr(row, "business", None) if row in session.new else None
-        wanted: uuid.UUID | None = business.id if business is not None else row.business_id
-        if scope is None:
-            if wanted is None and business is None:
+        owner: uuid.UUID | None = row.business_id if business is None else business.id
+        if business is None and owner is None:
+            if scope is None:
                 raise TenantScopeError(
                     f"{type(row).__name__} has no business_id and no business is in scope: set business_id, "
                     "or write it in app.db.tenant_session(business_id)."
                 )
-        elif wanted is None and business is None:
             row.business_id = scope
-        elif wanted != scope:
+        elif scope not in (None, owner):
             raise TenantScopeError(
-                f"{type(row).__name__} belongs to business {wanted}, but the session is bound to {scope}: "
+                f"{type(row).__name__} belongs to business {owner}, but the session is bound to {scope}: "
                 "write it in that business's own tenant_session."
             )

@@ -10,11 +10,7 @@ from app.models.settings import SettingsDict
 from app.models.types import SettingsJson
 
 if TYPE_CHECKING:
-    from app.models.conversation import Conversation
-    from app.models.customer import Customer
-    from app.models.user import User
-    from app.models.user_business import UserBusiness
-    from app.models.whatsapp_number import WhatsappNumber
+    from app.models import Conversation, Customer, User, UserBusiness, WhatsappNumber
 
 
 class Business(Timestamped, Base):

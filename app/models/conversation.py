@@ -9,9 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.models.base import Base, TenantOwned, Timestamp
 
 if TYPE_CHECKING:
-    from app.models.business import Business
-    from app.models.customer import Customer
-    from app.models.whatsapp_number import WhatsappNumber
+    from app.models import Business, Customer, WhatsappNumber
 
 
 class Conversation(TenantOwned, Base):

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.models.base import Base, TenantOwned, Timestamped
 
 if TYPE_CHECKING:
-    from app.models.business import Business
-    from app.models.conversation import Conversation
+    from app.models import Business, Conversation
 
 
 class Customer(TenantOwned, Timestamped, Base):

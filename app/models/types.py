@@ -1,7 +1,8 @@
 """Column types that hold their promise on ORM, Core and bulk writes alike: they act where a value is bound."""
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
@@ -84,45 +85,30 @@ class Secret(str):
         return "'**********'"
 
 
-class _Checked(TypeDecorator[str]):
-    """A string that passes through `check` whenever it is written or compared."""
+class Checked(TypeDecorator[str]):
+    """A string that passes through `check` when it is set on a model (see `Base`), written or compared."""
 
-    impl: Any = Text
+    impl: Any = String
     cache_ok = True
-    check: "ClassVar[staticmethod[[str], str]]"
+
+    def __init__(self, impl: String, check: Callable[[str], str], read: Callable[[str], str] = str) -> None:
+        super().__init__()
+        self.impl, self.check, self.read = impl, check, read
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else self.check(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.read(value)
 
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
         """A pattern of LIKE is text, no value of the column."""
         return self if op in {operators.eq, operators.ne, operators.in_op, operators.not_in_op} else self.impl_instance
 
 
-class PhoneNumber(_Checked):
-    """varchar(50) in E.164."""
-
-    impl = String(50)
-    cache_ok = True
-    check = staticmethod(normalise_phone_number)
-
-
-class Email(_Checked):
-    """varchar(255), trimmed and lower-case."""
-
-    impl = String(255)
-    cache_ok = True
-    check = staticmethod(normalise_email)
-
-
-class PasswordHash(_Checked):
-    """text that can be a password hash; plaintext is refused before it reaches a statement or its log."""
-
-    cache_ok = True
-    check = staticmethod(check_password_hash)
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else Secret(value)
+PhoneNumber = Checked(String(50), normalise_phone_number)
+Email = Checked(String(255), normalise_email)
+PasswordHash = Checked(Text(), check_password_hash, read=Secret)
 
 
 def token_keys() -> list[Fernet]:
@@ -147,11 +133,6 @@ def token_keys() -> list[Fernet]:
         ) from None
 
 
-def token_cipher() -> MultiFernet:
-    """The cipher of ACCESS_TOKEN_KEYS: the first key encrypts, all decrypt."""
-    return MultiFernet(token_keys())
-
-
 def _origin(column: ColumnElement[Any]) -> object:
     """The table that a column of a table, an alias or a subquery comes from."""
     return getattr(next(iter(column.base_columns)), "table", None)
@@ -164,7 +145,7 @@ class EncryptedToken(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else token_cipher().encrypt(value.encode()).decode()
+        return None if value is None else MultiFernet(token_keys()).encrypt(value.encode()).decode()
 
     def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """Select the row's id with its ciphertext, so that an error can name the row."""
@@ -177,7 +158,7 @@ class EncryptedToken(TypeDecorator[str]):
         if value is None:
             return None
         row, _, ciphertext = value.rpartition(" ")
-        cipher = token_cipher()
+        cipher = MultiFernet(token_keys())
         try:
             return Secret(cipher.decrypt(ciphertext).decode())
         except InvalidToken:

@@ -3,14 +3,13 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import CheckConstraint, Index, String, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Flag, Timestamped, UuidPk
-from app.models.types import PASSWORD_HASH, Email, PasswordHash, check_password_hash, normalise_email
+from app.models.types import PASSWORD_HASH, Email, PasswordHash
 
 if TYPE_CHECKING:
-    from app.models.business import Business
-    from app.models.user_business import UserBusiness
+    from app.models import Business, UserBusiness
 
 
 class User(Timestamped, Base):
@@ -41,11 +40,3 @@ class User(Timestamped, Base):
     businesses: Mapped[list["Business"]] = relationship(
         secondary="user_businesses", back_populates="users", viewonly=True
     )
-
-    @validates("email")
-    def _normalise_email(self, _: str, value: str) -> str:
-        return normalise_email(value)
-
-    @validates("password_hash")
-    def _check_password_hash(self, _: str, value: str) -> str:
-        return check_password_hash(value)

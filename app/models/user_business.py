@@ -1,7 +1,7 @@
 """The role of a user in a business."""
 
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, PrimaryKeyConstraint, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -9,8 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from app.models.base import Base, TenantOwned, Timestamped
 
 if TYPE_CHECKING:
-    from app.models.business import Business
-    from app.models.user import User
+    from app.models import Business, User
 
 
 class UserBusiness(TenantOwned, Timestamped, Base):
@@ -22,10 +21,7 @@ class UserBusiness(TenantOwned, Timestamped, Base):
         CheckConstraint("role IN ('owner', 'admin', 'staff')", name="role_is_known"),
         {"comment": "Which user has which role in which business"},
     )
-    __tenancy__: ClassVar[dict[str, str]] = {
-        "using": TenantOwned.__tenancy__["using"],
-        "grant": "SELECT, UPDATE (role), DELETE",
-    }
+    __tenancy__ = TenantOwned.__tenancy__ | {"grant": "SELECT, UPDATE (role), DELETE"}
 
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), comment="The user")
     role: Mapped[str] = mapped_column(String(50), server_default=text("'staff'"), comment="owner, admin or staff")

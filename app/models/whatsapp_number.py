@@ -3,14 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Flag, TenantOwned, Timestamped, UuidPk
-from app.models.types import EncryptedToken, PhoneNumber, normalise_phone_number
+from app.models.types import EncryptedToken, PhoneNumber
 
 if TYPE_CHECKING:
-    from app.models.business import Business
-    from app.models.conversation import Conversation
+    from app.models import Business, Conversation
 
 
 class WhatsappNumber(TenantOwned, Timestamped, Base):
@@ -43,7 +42,3 @@ class WhatsappNumber(TenantOwned, Timestamped, Base):
     conversations: Mapped[list["Conversation"]] = relationship(
         back_populates="whatsapp_number", passive_deletes="all", foreign_keys="Conversation.whatsapp_number_id"
     )
-
-    @validates("phone_number")
-    def _normalise_phone_number(self, _: str, value: str) -> str:
-        return normalise_phone_number(value)
