@@ -8,12 +8,14 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+import psycopg2
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from app.config import get_settings
+from app.embedded import embedded_url
 from app.models.base import TENANT_SCOPE, TenantScopeError
 
 CONNECT_ARGS: dict[str, Any] = {
@@ -39,12 +41,10 @@ def database_url() -> URL:
         app.embedded.EmbeddedServerError: it is not set, and the embedded server cannot be used.
     """
     configured = get_settings().database_url
-    if configured is None or not configured.get_secret_value().strip():
-        from app.embedded import embedded_url
-
+    if not configured:
         return embedded_url()
     try:
-        url = make_url(configured.get_secret_value().strip())
+        url = make_url(configured.get_secret_value())
     except (ArgumentError, ValueError):
         raise DatabaseUrlError(
             "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "
@@ -75,12 +75,11 @@ def get_engine() -> Engine:
 def _hide_row(context: ExceptionContext) -> None:
     """PostgreSQL repeats the row of a violated constraint in DETAIL, and libpq a line of the statement, values included."""
     driver_error = context.original_exception
-    diag = getattr(driver_error, "diag", None)
-    detail = (
-        getattr(diag, "message_detail", None) if getattr(driver_error, "pgcode", None) in {"23502", "23514"} else None
-    )
-    for error in filter(None, (driver_error, context.sqlalchemy_exception)) if diag else ():
-        shown = (str(arg).replace(detail or "\0", "(hidden)") for arg in error.args)
+    if not isinstance(driver_error, psycopg2.Error):
+        return
+    row = driver_error.diag.message_detail if driver_error.pgcode in {"23502", "23514"} else None
+    for error in filter(None, (driver_error, context.sqlalchemy_exception)):
+        shown = (str(arg).replace(row or "\0", "(hidden)") for arg in error.args)
         error.args = tuple(re.sub(r"\nLINE \d+: .*\n *\^", "", arg) for arg in shown)
 
 

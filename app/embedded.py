@@ -36,13 +36,13 @@ def embedded_url(directory: Path = DATA_DIRECTORY) -> URL:
             "postgresql://user:password@host:5432/database, or run pip install 'whatsapp-bot-schema[embedded]'."
         )
     data, note = directory.absolute(), ""
-    if hasattr(os, "geteuid"):
-        if data.exists() and os.geteuid() not in (0, data.stat().st_uid):
-            raise EmbeddedServerError(
-                f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
-            )
-        if os.geteuid() == 0:
-            data, note = _reachable(data, Path(wheel.origin).parent)
+    user = os.geteuid() if hasattr(os, "geteuid") else None  # Windows has none
+    if user == 0:
+        data, note = _reachable(data, Path(wheel.origin).parent)
+    elif user is not None and data.exists() and data.stat().st_uid != user:
+        raise EmbeddedServerError(
+            f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
+        )
     print(f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {data}{note}.", file=sys.stderr, flush=True)
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"  # initdb takes the server's time zone from it
@@ -53,20 +53,15 @@ def embedded_url(directory: Path = DATA_DIRECTORY) -> URL:
 
             info = get_server(data).get_postmaster_info()
     except Exception as error:
-        log = data / "log"
         raise EmbeddedServerError(
-            f"The embedded PostgreSQL did not start ({error}): see {log}, or set DATABASE_URL."
+            f"The embedded PostgreSQL did not start ({error}): see {data / 'log'}, or set DATABASE_URL."
         ) from error
     finally:
         os.environ.pop("TZ") if zone is None else os.environ.update(TZ=zone)
-    return URL.create(
-        "postgresql+psycopg2",
-        username="postgres",
-        host=None if info.socket_dir else info.hostname,
-        port=None if info.socket_dir else info.port,
-        database="postgres",
-        query={"host": str(info.socket_dir)} if info.socket_dir else {},
-    )
+    url = URL.create("postgresql+psycopg2", username="postgres", database="postgres")
+    if info.socket_dir is None:  # on Windows
+        return url.set(host=info.hostname, port=info.port)
+    return url.set(query={"host": str(info.socket_dir)})
 
 
 def _reachable(data: Path, package: Path) -> tuple[Path, str]:
