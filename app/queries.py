@@ -3,7 +3,7 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import Select, literal_column, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -75,15 +75,14 @@ def record_message(
         "role": role,
         "whatsapp_message_id": whatsapp_message_id,
         "whatsapp_number_id": whatsapp_number_id,
+        "timestamp": timestamp or func.now(),
     }
-    if timestamp is not None:
-        values["timestamp"] = timestamp
     statement = (
         insert(Conversation)
         .values(values)
         .on_conflict_do_nothing(
             index_elements=["business_id", "whatsapp_message_id"],
-            index_where=literal_column("whatsapp_message_id IS NOT NULL"),
+            index_where=Conversation.whatsapp_message_id.is_not(None),
         )
         .returning(Conversation)
     )

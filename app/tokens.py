@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from uuid import UUID
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import Engine, Text, bindparam, func, select, type_coerce, update
+from sqlalchemy import Engine, Text, bindparam, select, type_coerce, update
 from sqlalchemy.exc import DBAPIError
 from tqdm import tqdm
 
@@ -25,23 +24,19 @@ def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
     """
     first = token_keys()[0]
     stored = type_coerce(Number.access_token, Text).label("stored")
-    query = select(Number.id, Number.access_token.label("token"), stored).where(stored.is_not(None)).order_by(Number.id)
-    query = query.limit(batch).with_for_update(key_share=True)
+    query = select(Number.id, Number.access_token.label("token"), stored).where(stored.is_not(None))
     encrypt = update(Number).where(Number.id == bindparam("row")).values(access_token=bindparam("token"))
-    last, changed, seen = UUID(int=0), 0, 0
-    with engine.connect() as connection, tqdm(desc="tokens", unit="", file=sys.stderr, disable=None) as bar:
-        bar.reset(total=connection.scalar(select(func.count(stored))))
-        connection.rollback()
-        while True:
-            with connection.begin():
-                page = connection.execute(query.where(Number.id > last)).all()
-                old = [{"row": row.id, "token": row.token} for row in page if not _reads(first, row.stored)]
-                if old:
-                    connection.execute(encrypt, old)
-            if not page:
-                return changed, seen
-            last, changed, seen = page[-1].id, changed + len(old), seen + len(page)
-            bar.update(len(page))
+    with engine.begin() as connection:
+        ids = connection.scalars(select(Number.id).where(stored.is_not(None)).order_by(Number.id)).all()
+    changed = 0
+    for start in tqdm(range(0, len(ids), batch), desc="batches of tokens", unit="", file=sys.stderr, disable=None):
+        page = query.where(Number.id.in_(ids[start : start + batch])).with_for_update(key_share=True)
+        with engine.begin() as connection:
+            rows = connection.execute(page).all()
+            if old := [{"row": row.id, "token": row.token} for row in rows if not _reads(first, row.stored)]:
+                connection.execute(encrypt, old)
+        changed += len(old)
+    return changed, len(ids)
 
 
 def _reads(key: Fernet, ciphertext: str) -> bool:
