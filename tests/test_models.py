@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -108,6 +110,16 @@ def test_to_dict_is_json_ready_and_without_secrets(session: Session, business: B
 
 def test_to_dict_of_a_row_that_is_not_stored_yet() -> None:
     assert json.loads(json.dumps(family().to_dict()))["name"] == "Barberia"
+
+
+def test_to_dict_is_json_ready_whatever_the_columns_of_a_team_hold() -> None:
+    row = Customer(name="x", age=Decimal("1.5"), created_at=datetime(2025, 6, 1, 9, tzinfo=UTC), updated_at=date.max)
+    values = row.to_dict()
+    assert (values["age"], values["created_at"], values["updated_at"]) == (
+        "1.5",
+        "2025-06-01T09:00:00+00:00",
+        "9999-12-31",
+    )
 
 
 def test_what_is_done_to_a_dict_is_not_done_to_the_row(session: Session, business: Business) -> None:

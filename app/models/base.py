@@ -18,16 +18,7 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.orm import (
-    ColumnProperty,
-    DeclarativeBase,
-    Mapped,
-    QueryableAttribute,
-    Session,
-    declared_attr,
-    mapped_column,
-    validates,
-)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
 
 from app.models.types import Checked
 
@@ -60,13 +51,16 @@ class Base(DeclarativeBase):
     __tenancy__: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Hand `__tenancy__` to the table, where the migration tools find it, and index its foreign keys."""
+        """Hand `__tenancy__` to the table, where the migration tools find it; index foreign keys; check what is set."""
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
         if isinstance(table, Table):
             _index_foreign_keys(table)
             if cls.__tenancy__:
                 table.info["tenancy"] = cls.__tenancy__
+            for key, column in cls.__mapper__.columns.items():
+                if isinstance(column.type, Checked):
+                    event.listen(getattr(cls, key), "set", column.type.when_set, retval=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""
@@ -90,14 +84,6 @@ def _index_foreign_keys(table: Table) -> None:
 
 def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-@event.listens_for(Base, "attribute_instrument", propagate=True)
-def _check_when_set(_: type, __: str, attribute: QueryableAttribute[Any]) -> None:
-    """What a `Checked` column refuses is refused when it is set already, and what it normalises is so from then on."""
-    column_type = attribute.prop.columns[0].type if isinstance(attribute.prop, ColumnProperty) else None
-    if isinstance(column_type, Checked):
-        event.listen(attribute, "set", lambda _, value, *__: column_type.check(value), retval=True)
 
 
 class Timestamped:

@@ -53,7 +53,7 @@ class BusinessSettings(_Open):
 
 
 class TrackedDict(MutableDict[str, Any]):
-    """A dict of the settings; a change of it is a change of the row that its `_parents` hold."""
+    """A dict of the settings. All parts of a row's settings share one `_parents`, by which `changed` finds the row."""
 
     def changed(self) -> None:
         dict.update(self, {key: self.track(value, self) for key, value in self.items()})
@@ -65,7 +65,7 @@ class TrackedDict(MutableDict[str, Any]):
 
     @staticmethod
     def track(value: Any, whole: "TrackedDict | TrackedList") -> Any:
-        """Dicts and lists as tracked ones, with the row of the whole that they were put into."""
+        """A dict or list that was put into the whole, as a tracked one with the whole's `_parents`."""
         if not isinstance(value, dict | list) or getattr(value, "_parents", None) is whole._parents:
             return value
         tracked = TrackedDict(value) if isinstance(value, dict) else TrackedList(value)

@@ -1,4 +1,4 @@
-"""Column types that hold their promise on ORM, Core and bulk writes alike: they act where a value is bound."""
+"""Column types that hold their promise on ORM, Core and bulk writes alike, for they act where a value is bound."""
 
 import re
 from collections.abc import Callable
@@ -94,6 +94,10 @@ class Checked(TypeDecorator[str]):
     def __init__(self, impl: String, check: Callable[[str], str], read: Callable[[str], str] = str) -> None:
         super().__init__()
         self.impl, self.check, self.read = impl, check, read
+
+    def when_set(self, row: object, value: str, *_: object) -> str:
+        """Listener for the attribute's event `set`: the row has the checked value at once, not after the flush."""
+        return self.check(value)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else self.check(value)
