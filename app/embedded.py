@@ -11,15 +11,13 @@ from tempfile import mkdtemp
 
 from sqlalchemy import URL
 
-DATA_DIRECTORY = Path(".postgres")
-
 
 class EmbeddedServerError(RuntimeError):
     """The embedded server cannot be used; the message says what to do instead."""
 
 
 @cache
-def embedded_url(directory: Path = DATA_DIRECTORY) -> URL:
+def embedded_url(directory: Path = Path(".postgres")) -> URL:
     """Start the server over `.postgres/` of the working directory, say so on stderr, and return its URL.
 
     It listens on a Unix socket only and stops with its last process. As root PostgreSQL must run as another

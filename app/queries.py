@@ -29,11 +29,11 @@ def route_webhook(
         .join(WhatsappNumber.business)
         .where(WhatsappNumber.is_active, Business.is_active)
     )
-    if phone_number_id is not None and phone_number is None:
+    if (phone_number_id is None) == (phone_number is None):
+        raise ValueError("route_webhook takes one of phone_number_id and phone_number.")
+    if phone_number is None:
         return statement.where(WhatsappNumber.phone_number_id == phone_number_id)
-    if phone_number is not None and phone_number_id is None:
-        return statement.where(WhatsappNumber.phone_number == normalise_phone_number(phone_number))
-    raise ValueError("route_webhook takes one of phone_number_id and phone_number.")
+    return statement.where(WhatsappNumber.phone_number == normalise_phone_number(phone_number))
 
 
 def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:

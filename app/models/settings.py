@@ -56,30 +56,35 @@ class TrackedDict(MutableDict[str, Any]):
     """A dict of the settings. All parts of a row's settings share one `_parents`, by which `changed` finds the row."""
 
     def changed(self) -> None:
-        dict.update(self, {key: self.track(value, self) for key, value in self.items()})
+        dict.update(self, {key: _tracked(value, self._parents) for key, value in self.items()})
         super().changed()
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         super().setdefault(key, default)
         return self[key]
 
-    @staticmethod
-    def track(value: Any, whole: "TrackedDict | TrackedList") -> Any:
-        """A dict or list that was put into the whole, as a tracked one with the whole's `_parents`."""
-        if not isinstance(value, dict | list) or getattr(value, "_parents", None) is whole._parents:
-            return value
-        tracked = TrackedDict(value) if isinstance(value, dict) else TrackedList(value)
-        tracked._parents = whole._parents
-        tracked.changed()
-        return tracked
-
 
 class TrackedList(MutableList[Any]):
     """A list of the settings, as `TrackedDict`."""
 
     def changed(self) -> None:
-        list.__setitem__(self, slice(None), [TrackedDict.track(value, self) for value in self])
+        list.__setitem__(self, slice(None), [_tracked(value, self._parents) for value in self])
         super().changed()
+
+
+def _tracked(value: Any, parents: Any) -> Any:
+    """Dicts and lists as tracked ones, at any depth, that share `_parents` with what they were put into."""
+    tracked: TrackedDict | TrackedList
+    if getattr(value, "_parents", None) is parents:
+        return value
+    if isinstance(value, dict):
+        tracked = TrackedDict({key: _tracked(inner, parents) for key, inner in value.items()})
+    elif isinstance(value, list):
+        tracked = TrackedList([_tracked(inner, parents) for inner in value])
+    else:
+        return value
+    tracked._parents = parents
+    return tracked
 
 
 class SettingsDict(TrackedDict):
