@@ -100,11 +100,8 @@ def get_db_session() -> Iterator[Session]:
         yield session
 
 
-@contextmanager
-def session_scope() -> Iterator[Session]:
-    """A session that commits at the end, or rolls back on any exception."""
-    with SessionLocal.begin() as session:
-        yield session
+session_scope = SessionLocal.begin
+"""Context manager: a session that commits at the end, or rolls back on any exception."""
 
 
 _CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")

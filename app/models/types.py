@@ -33,14 +33,14 @@ def normalise_phone_number(value: str) -> str:
     Raises:
         InvalidValueError: the value cannot be a number with its country code.
     """
-    digits = re.sub(r"[\s().\-/\u00a0]", "", str(value).strip().removeprefix("whatsapp:"))
-    digits = re.sub(r"^(\+|00)", "", digits)
-    if not re.fullmatch(r"[1-9][0-9]{7,14}", digits):
+    compact = re.sub(r"[\s().\-/]", "", str(value).strip().removeprefix("whatsapp:"))
+    number = re.fullmatch(r"(?:\+|00)?([1-9][0-9]{7,14})", compact)
+    if number is None:
         raise InvalidValueError(
             f"phone_number {value!r} is not a number in E.164, such as +573001234567: "
             "country code first, 8 to 15 digits."
         )
-    return f"+{digits}"
+    return f"+{number[1]}"
 
 
 def normalise_email(value: str) -> str:
