@@ -51,6 +51,12 @@ LINTS = {
            AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attname = 'business_id')
            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = conrelid AND attname = 'business_id' AND attnum = ANY (conkey))""",
 }
+UNCOMMENTED = f"""
+    SELECT concat_ws('.', relname, attname) FROM pg_class c
+      JOIN (SELECT attrelid, attnum, attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped
+            UNION ALL SELECT oid, 0, NULL FROM pg_class) AS part ON attrelid = c.oid
+     WHERE {OURS} AND relname <> 'alembic_version'
+       AND CASE attnum WHEN 0 THEN obj_description(c.oid, 'pg_class') ELSE col_description(c.oid, attnum) END IS NULL"""
 IN_SCOPE = "business_id = (SELECT current_business_id())"
 FAULTS = {
     "row level security is off": "CREATE TABLE bookings (business_id uuid)",
@@ -116,6 +122,13 @@ def test_what_is_right_is_let_through(database: URL) -> None:
         "CREATE INDEX one_more ON conversations (business_id, role)",
     )
     assert {name: rows(database, lint) for name, lint in LINTS.items() if rows(database, lint)} == {}
+
+
+def test_every_table_and_column_has_a_comment(shared: URL) -> None:
+    assert rows(shared, UNCOMMENTED) == []
+    with transaction(shared) as cursor:
+        cursor.execute("COMMENT ON TABLE customers IS NULL; COMMENT ON COLUMN users.email IS NULL")
+        assert sorted(fetch(cursor, UNCOMMENTED)) == [("customers",), ("users.email",)]
 
 
 def test_every_lint_has_a_fault() -> None:
