@@ -1,11 +1,12 @@
 """README and docs are executed: every command and code block, as written."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -253,6 +254,29 @@ def test_no_block_is_left_out() -> None:
         "docs/rolling-back.md": 2,
         "docs/tenancy.md": 2,
     }
+
+
+def fragments() -> Iterator[str]:
+    """Of every sentence with which something stops, the longest piece without a name in it."""
+    for path in [*(ROOT / "alembic/sql").glob("*.sql")]:
+        for said in re.findall("'((?:[^']|'')*)'", path.read_text(encoding="utf-8")):
+            if re.search(r"[a-z]: [a-z]+ \w|, which cannot hold", said) and "SELECT" not in said:
+                yield max(re.split(r"%\d?\$?[sIL]?", said.replace("''", "'").split(": ")[0]), key=len)
+    for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "alembic/versions").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = getattr(node, "func", None)
+            if isinstance(node, ast.Call) and re.search("Error$|^refus(e|al)$", getattr(named, "id", "")) and node.args:
+                said = [c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+                whole = max(said, key=len, default="")
+                if len(whole) > 20:
+                    yield re.split(r"[:(%{]|, (?=so|such)", whole.strip("' "))[0].strip()
+
+
+def test_every_sentence_is_explained() -> None:
+    """docs/failures.md has what each refusal says, in its words."""
+    explained = " ".join((ROOT / "docs/failures.md").read_text(encoding="utf-8").replace("`", "").split())
+    missing = sorted({f.strip(" ,.;") for f in fragments()} - {f for f in fragments()} | {f for f in fragments()})
+    assert [f for f in missing if f.strip(" ,.;") not in explained] == []
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
