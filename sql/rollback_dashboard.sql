@@ -46,6 +46,15 @@ CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
                string_agg(relname, ' and '))
    FROM pg_class JOIN pg_roles ON rolname = current_user
   WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND relforcerowsecurity AND NOT rolsuper AND NOT rolbypassrls HAVING count(*) > 0),
+(SELECT format('the replica identity of %s is the index %s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL (or DEFAULT, the primary key) first',
+               indrelid::regclass, indexrelid::regclass)
+   FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp')
+  LIMIT 1),
+(SELECT format('the table cannot change while its row type is used by %s; drop that first, and create it again afterwards',
+               string_agg(format('column %s.%I', attrelid::regclass, attname), ', '))
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' HAVING count(*) > 0),
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)' END,
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
@@ -166,6 +175,15 @@ CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
                string_agg(relname, ' and '))
    FROM pg_class JOIN pg_roles ON rolname = current_user
   WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND relforcerowsecurity AND NOT rolsuper AND NOT rolbypassrls HAVING count(*) > 0),
+(SELECT format('the replica identity of %s is the index %s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL (or DEFAULT, the primary key) first',
+               indrelid::regclass, indexrelid::regclass)
+   FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp')
+  LIMIT 1),
+(SELECT format('the table cannot change while its row type is used by %s; drop that first, and create it again afterwards',
+               string_agg(format('column %s.%I', attrelid::regclass, attname), ', '))
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' HAVING count(*) > 0),
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)' END,
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
@@ -321,7 +339,7 @@ CREATE TRIGGER single_business_only BEFORE INSERT OR UPDATE OR DELETE ON busines
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1),
     'conversations' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -411,7 +429,7 @@ END $back$;
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -485,7 +503,7 @@ END $back$;
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1),
     'conversations' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -555,7 +573,7 @@ SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) FR
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('businesses') DESC NULLS LAST, a.xact_start LIMIT 1),
     'businesses' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';

@@ -50,6 +50,11 @@ BEGIN
         refusal := coalesce(
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
+               relname, nspname, current_schema(), current_database())
+   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
+  WHERE there <> current_schema() LIMIT 1),
 (SELECT format('the tables of this database do not fit revision 000: %s; mend that and run the same command again',
                string_agg(fault, '; ' ORDER BY place))
    FROM (SELECT place, CASE
@@ -157,7 +162,7 @@ CREATE INDEX ix_conversations_timestamp ON conversations (timestamp);
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
     'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -181,6 +186,11 @@ BEGIN
         refusal := coalesce(
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
+               relname, nspname, current_schema(), current_database())
+   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
+  WHERE there <> current_schema() LIMIT 1),
 CASE WHEN to_regclass('customers') IS NULL OR to_regclass('conversations') IS NULL THEN
     'the tables customers and conversations of revision 000 are missing: run alembic upgrade head, which begins with it' END,
 CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN
@@ -191,7 +201,7 @@ CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
 CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
-    format('role %s may not create tables in schema %s: as its owner run GRANT CREATE ON SCHEMA %2$s TO %I',
+    format('role %s may not create tables in schema %s: as its owner run GRANT CREATE ON SCHEMA %2$I TO %I',
            current_user, current_schema(), current_user) END,
 
 -- What was made by hand, or depends on what changes.
@@ -209,6 +219,22 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
                string_agg(format('%s of table %s', conname, conrelid::regclass), ', '))
    FROM pg_constraint JOIN pg_attribute ON attrelid = confrelid AND confkey = ARRAY[attnum]
   WHERE contype = 'f' AND confrelid = to_regclass('customers') AND attname = 'whatsapp_id' HAVING count(*) > 0),
+(SELECT format('%s on customers would go on keeping whatsapp_id unique across all businesses: run %s, upgrade, then create it again with business_id in it',
+               indexrelid::regclass, CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass) ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END)
+   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
+  CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
+  WHERE indrelid = to_regclass('customers') AND (indisunique OR indisexclusion) AND NOT (indisunique AND NOT indisprimary AND indpred IS NULL AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
+    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\m(business_id|id)\M'
+  LIMIT 1),
+(SELECT format('the replica identity of %s is the index %s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL (or DEFAULT, the primary key) first',
+               indrelid::regclass, indexrelid::regclass)
+   FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp')
+  LIMIT 1),
+(SELECT format('the table cannot change while its row type is used by %s; drop that first, and create it again afterwards',
+               string_agg(format('column %s.%I', attrelid::regclass, attname), ', '))
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' HAVING count(*) > 0),
 (SELECT format('the type of a timestamp column cannot change while this depends on it: %s; drop it, upgrade, then create it again',
                string_agg(DISTINCT pg_describe_object(classid, objid, 0), ', '))
    FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
@@ -246,7 +272,9 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
                string_agg(format('ALTER ROLE %s INHERIT', name), '; '))
    FROM (SELECT DISTINCT grantee::regrole::text
           FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))) AS acl
+                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                UNION ALL SELECT member FROM pg_auth_members
+                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
           JOIN pg_roles AS r ON r.oid = grantee
          WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
            AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
@@ -261,7 +289,9 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
         ELSE (me.rolcreaterole AND current_setting('server_version_num')::int < 160000) OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
              OR (pg_has_role(r.oid, 'MEMBER') AND (name = 'app_tenant' OR NOT EXISTS (SELECT DISTINCT grantee::regrole::text
           FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))) AS acl
+                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                UNION ALL SELECT member FROM pg_auth_members
+                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
           JOIN pg_roles AS r ON r.oid = grantee
          WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
            AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
@@ -339,7 +369,9 @@ SELECT format('GRANT %s TO %I', name, current_user) FROM unnest('{app_tenant,app
 -- Whoever worked with the tables before goes on seeing them all.
 UNION ALL SELECT format('GRANT app_service TO %s', bot) FROM (SELECT DISTINCT grantee::regrole::text
           FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))) AS acl
+                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                UNION ALL SELECT member FROM pg_auth_members
+                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
           JOIN pg_roles AS r ON r.oid = grantee
          WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
            AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
@@ -359,7 +391,7 @@ UNION ALL SELECT format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), roln
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
     'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -641,7 +673,7 @@ INSERT INTO businesses (id, name) VALUES ('00000000-0000-0000-0000-000000000001'
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
     'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -672,11 +704,11 @@ BEGIN
             SET LOCAL timezone = 'UTC';
 -- begin
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_whatsapp_id') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_whatsapp_id') IS NULL
 ) AS s (statement)), ''); END $each$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_timestamp') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_timestamp') IS NULL
 ) AS s (statement)), ''); END $each$;
 -- end
             RETURN;
@@ -689,7 +721,7 @@ SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
     'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -837,7 +869,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_service;
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -987,7 +1019,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_service;
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1),
     'conversations' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -1098,13 +1130,13 @@ SET lock_timeout = '200ms';
 -- drop what an interrupted run left of: index ix_customers_whatsapp_id_001
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_customers_whatsapp_id_001
 
 SET lock_timeout = '60000ms';
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_customers_businesses
@@ -1150,12 +1182,11 @@ DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass)
             ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END
   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype = 'u'
- WHERE indrelid = 'customers'::regclass AND indisunique AND indpred IS NULL
-   AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id'
+ WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indpred IS NULL AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
 ) AS s (statement)), ''); END $each$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_customers_whatsapp_id') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_customers_whatsapp_id') IS NULL
 ) AS s (statement)), ''); END $each$;
 -- end
             RETURN;
@@ -1168,7 +1199,7 @@ SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
@@ -1243,7 +1274,7 @@ END $restore$;
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
      ORDER BY false OR l.relation = to_regclass('conversations') DESC NULLS LAST, a.xact_start LIMIT 1),
     'conversations' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';

@@ -232,6 +232,21 @@ def test_a_role_that_inherits_nothing_is_refused(fresh: URL) -> None:
     assert scalar(fresh.set(username="bot"), "SELECT count(*) FROM customers") == 1
 
 
+def test_who_works_through_a_predefined_role_goes_on_seeing_all(fresh: URL) -> None:
+    execute(
+        fresh,
+        "CREATE ROLE wbot LOGIN IN ROLE pg_read_all_data, pg_write_all_data",
+        "CREATE ROLE readers IN ROLE pg_read_all_data",
+        "CREATE ROLE backup LOGIN IN ROLE readers",
+        "INSERT INTO customers (whatsapp_id, name, created_at, updated_at) VALUES ('57', 'Ana', now(), now())",
+    )
+    migrate(fresh)
+    for name in ("wbot", "backup"):
+        assert scalar(fresh.set(username=name), "SELECT count(*) FROM customers") == 1
+    execute(fresh.set(username="wbot"), "UPDATE customers SET name = 'Zoe'")
+    assert scalar(fresh, "SELECT name FROM customers") == "Zoe"
+
+
 def test_a_policy_that_would_open_every_business_is_refused(fresh: URL) -> None:
     execute(
         fresh, "ALTER TABLE customers ENABLE ROW LEVEL SECURITY", "CREATE POLICY everybody ON customers USING (true)"
