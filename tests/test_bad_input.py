@@ -116,12 +116,12 @@ def test_what_is_no_url() -> None:
     assert refusal(f"bot:{PASSWORD}@db.example.com").startswith("DATABASE_URL is not a URL of the form postgresql://")
 
 
-@pytest.mark.parametrize(("script", "start"), [("000_check_tables.sql", "base"), ("001_check_upgrade.sql", "000")])
-def test_an_older_server(empty: URL, tmp_path: Path, script: str, start: str) -> None:
+@pytest.mark.parametrize("start", ["base", "000"])
+def test_an_older_server(empty: URL, tmp_path: Path, start: str) -> None:
     """The least version that the check takes is put above that of the server under test."""
     shutil.copytree(ROOT / "alembic", tmp_path / "alembic")
     shutil.copy(ROOT / "alembic.ini", tmp_path)
-    check = tmp_path / "alembic" / "sql" / script
+    check = tmp_path / "alembic" / "sql" / "000_check_server.sql"
     assert check.read_text().count("::int < 150000 THEN") == 1
     check.write_text(check.read_text().replace("::int < 150000 THEN", "::int < 990000 THEN"))
     if start != "base":

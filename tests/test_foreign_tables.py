@@ -4,7 +4,19 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from tests.support import DEFAULT_ID, OTHER_ID, SCHEMA_TABLES, add_business, execute, migrate, rows, state
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    SCHEMA_TABLES,
+    add_business,
+    check,
+    engine_of,
+    execute,
+    load_legacy,
+    migrate,
+    rows,
+    state,
+)
 
 CUSTOMER = "INSERT INTO customers (id, whatsapp_id, name, business_id) VALUES ({id}, '57', 'Ana', '{business}')"
 MESSAGE = "INSERT INTO conversations (id, whatsapp_id, message, role, business_id) VALUES ({id}, '57', 'hi', 'user', '{business}')"
@@ -125,6 +137,95 @@ def test_a_schema_of_the_archives_name_stands_in_the_way(shops: URL) -> None:
 def test_a_key_to_whatsapp_id_stands_in_the_way_of_the_upgrade(canonical: URL) -> None:
     execute(canonical, "CREATE TABLE orders (who varchar(50) CONSTRAINT of_who REFERENCES customers (whatsapp_id))")
     refused(canonical, "upgrade", "of_who", "orders", tables=("customers", "conversations"))
+
+
+UNIQUE_FOR_ALL = {
+    "CREATE UNIQUE INDEX lower_case ON customers (lower(whatsapp_id))": "run DROP INDEX lower_case,",
+    "CREATE UNIQUE INDEX adults ON customers (whatsapp_id) WHERE age > 17": "run DROP INDEX adults,",
+    "CREATE UNIQUE INDEX known ON customers (name) WHERE whatsapp_id <> ''": "run DROP INDEX known,",
+    "ALTER TABLE customers ADD CONSTRAINT apart EXCLUDE (whatsapp_id WITH =)": "DROP CONSTRAINT apart,",
+    "ALTER TABLE customers DROP CONSTRAINT customers_pkey, ADD CONSTRAINT by_number PRIMARY KEY (whatsapp_id)": "DROP CONSTRAINT by_number,",
+}
+
+
+@pytest.mark.parametrize("statement", UNIQUE_FOR_ALL)
+def test_what_would_keep_whatsapp_id_unique_across_businesses_is_named(canonical: URL, statement: str) -> None:
+    execute(canonical, statement)
+    refused(canonical, "upgrade", UNIQUE_FOR_ALL[statement], tables=("customers", "conversations"))
+
+
+def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canonical: URL) -> None:
+    """Neither says anything about other businesses, nor does an exclusion constraint serve as the look-up's index."""
+    execute(
+        canonical,
+        "CREATE UNIQUE INDEX id_with_number ON customers (id, whatsapp_id)",
+        "CREATE UNIQUE INDEX by_name ON customers (id, name) INCLUDE (whatsapp_id)",
+        "TRUNCATE conversations",
+        "DROP INDEX ix_conversations_whatsapp_id",
+        "ALTER TABLE conversations ADD CONSTRAINT apart EXCLUDE (whatsapp_id WITH =)",
+    )
+    migrate(canonical, "upgrade", "000")
+    before = state(canonical, "customers", "conversations")
+    migrate(canonical)
+    check(canonical)
+    migrate(canonical, "downgrade", "-1")
+    after = state(canonical, "customers", "conversations")
+    added = set(after[0].items()) ^ set(before[0].items())
+    assert {key[0] for key, _ in added} == {"index ix_conversations_whatsapp_id on conversations"}
+
+
+@pytest.mark.parametrize("index", ["ix_customers_whatsapp_id", "uq_customers_business_id_whatsapp_id"])
+def test_a_replica_identity_that_would_go_is_named(index: str, canonical: URL, shops: URL) -> None:
+    name, url, tables = (
+        ("upgrade", canonical, ("customers", "conversations"))
+        if index.startswith("ix")
+        else ("downgrade", shops, SCHEMA_TABLES)
+    )
+    execute(
+        url, f"ALTER TABLE customers REPLICA IDENTITY USING INDEX {index}", "CREATE PUBLICATION p FOR TABLE customers"
+    )
+    refused(url, name, f"the index {index}", "ALTER TABLE customers REPLICA IDENTITY FULL", tables=tables)
+    execute(url, "ALTER TABLE customers REPLICA IDENTITY FULL")
+    migrate(url, name, {"upgrade": "head", "downgrade": "-1"}[name])
+    execute(url, "UPDATE customers SET age = 1")
+
+
+def test_a_column_of_the_row_type_stands_in_the_way(canonical: URL, shops: URL) -> None:
+    for url, name, tables in (
+        (canonical, "upgrade", ("customers", "conversations")),
+        (shops, "downgrade", SCHEMA_TABLES),
+    ):
+        execute(
+            url,
+            "CREATE TABLE logt (r customers, all_of conversations[])",
+            "CREATE FUNCTION f(customers) RETURNS int RETURN 1",
+        )
+        refused(url, name, "column logt.r, column logt.all_of", tables=tables)
+        execute(url, "DROP TABLE logt")
+        migrate(url, name, {"upgrade": "head", "downgrade": "-1"}[name])
+
+
+def test_new_tables_go_where_the_old_ones_are(canonical: URL) -> None:
+    path = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path TO {}', current_database()); END $$"
+    execute(canonical, "CREATE SCHEMA s1", path.format("s1, public"))
+    says = "is in schema public, but new tables would go to s1: run ALTER DATABASE"
+    refused(canonical, "upgrade", says, "SET search_path TO public", tables=("customers", "conversations"))
+    execute(canonical, path.format("public"))
+    migrate(canonical, "upgrade", "000")
+    execute(canonical, path.format("s1, public"))
+    refused(canonical, "upgrade", says, tables=("customers", "conversations"))
+
+
+def test_a_schema_whose_name_needs_quotes(empty: URL) -> None:
+    path = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path TO \"Bot App\"', current_database()); END $$"
+    execute(empty, 'CREATE SCHEMA "Bot App"', path)
+    load_legacy(empty, messages=10)
+    with engine_of(empty).connect() as other, pytest.raises(CommandError, match="gave up .* on conversations: pid"):
+        other.exec_driver_sql("LOCK TABLE conversations")
+        migrate(empty, "upgrade", "head", "lock-wait=0.1")
+    migrate(empty)
+    check(empty)
+    migrate(empty, "downgrade", "-1")
 
 
 READS_A_NAIVE_TIME = {

@@ -1,5 +1,4 @@
-CASE WHEN current_setting('server_version_num')::int < 150000 THEN
-    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+{{check_server}}
 (SELECT format('the tables of this database do not fit revision 000: %s; mend that and run the same command again',
                string_agg(fault, '; ' ORDER BY place))
    FROM (SELECT place, CASE

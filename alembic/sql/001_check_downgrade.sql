@@ -6,6 +6,7 @@ CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
                string_agg(relname, ' and '))
    FROM pg_class JOIN pg_roles ON rolname = current_user
   WHERE pg_class.oid IN {{ours}} AND relforcerowsecurity AND NOT rolsuper AND NOT rolbypassrls HAVING count(*) > 0),
+{{check_both}}
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)' END,
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN

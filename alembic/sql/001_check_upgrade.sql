@@ -1,5 +1,4 @@
-CASE WHEN current_setting('server_version_num')::int < 150000 THEN
-    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+{{check_server}}
 CASE WHEN to_regclass('customers') IS NULL OR to_regclass('conversations') IS NULL THEN
     'the tables customers and conversations of revision 000 are missing: run alembic upgrade head, which begins with it' END,
 CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN
@@ -10,7 +9,7 @@ CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
    FROM pg_class WHERE oid IN {{both}} AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
 CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
-    format('role %s may not create tables in schema %s: as its owner run GRANT CREATE ON SCHEMA %2$s TO %I',
+    format('role %s may not create tables in schema %s: as its owner run GRANT CREATE ON SCHEMA %2$I TO %I',
            current_user, current_schema(), current_user) END,
 
 -- What was made by hand, or depends on what changes.
@@ -28,6 +27,14 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
                string_agg(format('%s of table %s', conname, conrelid::regclass), ', '))
    FROM pg_constraint JOIN pg_attribute ON attrelid = confrelid AND confkey = ARRAY[attnum]
   WHERE contype = 'f' AND confrelid = to_regclass('customers') AND attname = 'whatsapp_id' HAVING count(*) > 0),
+(SELECT format('%s on customers would go on keeping whatsapp_id unique across all businesses: run %s, upgrade, then create it again with business_id in it',
+               indexrelid::regclass, CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass) ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END)
+   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
+  CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
+  WHERE indrelid = to_regclass('customers') AND (indisunique OR indisexclusion) AND NOT {{global_unique}}
+    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\m(business_id|id)\M'
+  LIMIT 1),
+{{check_both}}
 (SELECT format('the type of a timestamp column cannot change while this depends on it: %s; drop it, upgrade, then create it again',
                string_agg(DISTINCT pg_describe_object(classid, objid, 0), ', '))
    FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid

@@ -2,5 +2,4 @@
 SELECT CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass)
             ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END
   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype = 'u'
- WHERE indrelid = 'customers'::regclass AND indisunique AND indpred IS NULL
-   AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id'
+ WHERE indrelid = 'customers'::regclass AND {{global_unique}}

@@ -250,6 +250,7 @@ def drop_new_tables() -> None:
 def sql(name: str, **values: str) -> str:
     """The script `alembic/sql/001_<name>.sql` with what several of them name."""
     fixed = {
+        "check_server": script("000_check_server.sql"),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",

@@ -52,7 +52,7 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
     Raises:
         sqlalchemy.exc.ProgrammingError: the role may not create the scratch schema in the database.
     """
-    schema = connection.scalar(text("SELECT current_schema()"))
+    schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
     found = catalogue(connection, schema)
     with connection.begin_nested() as scratch:
         connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))

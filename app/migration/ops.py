@@ -189,7 +189,7 @@ def equal_index(table: str, column: str) -> str:
     """SQL expression: a plain index of the column, whatever its name."""
     return (
         f"(SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass({literal(table)}) "
-        f"AND indisvalid AND NOT indisunique AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
+        f"AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
     )
 
 

@@ -198,7 +198,7 @@ BLOCKER = """coalesce((
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
-       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace)
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR {others})
      ORDER BY {others} OR l.relation = to_regclass({table}) DESC NULLS LAST, a.xact_start LIMIT 1),
     {table} || ': nobody any more, or a prepared transaction (pg_prepared_xacts)')"""
