@@ -12,8 +12,17 @@ from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 
 
+def place(connection: Connection) -> tuple[str, str]:
+    """The database, and the revision that it is at."""
+    url, user = connection.engine.url, connection.scalar(text("SELECT current_user"))
+    revision = None
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")):
+        revision = connection.scalar(text("SELECT string_agg(version_num, ', ') FROM alembic_version"))
+    return f"{url.database} on {url.host or 'a local socket'} as {user}", revision or "none"
+
+
 def report(connection: Connection) -> list[str]:
-    """Connection, revision, rows per table, default business, archive and keys, a line each."""
+    """Connection, revision, state, rows per table, default business, archive and keys, a line each."""
 
     def ask(sql: str, **values: object) -> Any:
         return connection.scalar(text(sql), values)
@@ -23,17 +32,20 @@ def report(connection: Connection) -> list[str]:
         estimate = ask("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:table)", table=table)
         return f"about {estimate:,}" if estimate > 100_000 else f"{ask(f'SELECT count(*) FROM {table}'):,}"
 
-    url = connection.engine.url
+    database, revision = place(connection)
     there = [t.name for t in Base.metadata.sorted_tables if ask("SELECT to_regclass(:name)", name=t.name)]
-    revision = default = None
-    if ask("SELECT to_regclass('alembic_version')"):
-        revision = ask("SELECT string_agg(version_num, ', ') FROM alembic_version")
+    default, state = None, "no migration was interrupted"
+    if ask("SELECT to_regprocedure('single_business_only()')"):
+        state = "a rollback was interrupted: finish it with alembic downgrade -1"
+    elif revision == "000" and ask("SELECT to_regprocedure('current_business_id()')"):
+        state = "an upgrade was interrupted: finish it with alembic upgrade head"
     if "businesses" in there:
         default = ask("SELECT format('%s (%s)', name, id) FROM businesses WHERE id = :id", id=DEFAULT_BUSINESS_ID)
     lines = {
         "server": f"PostgreSQL {ask('SHOW server_version')}",
-        "database": f"{url.database} on {url.host or 'a local socket'} as {ask('SELECT current_user')}",
-        "revision": revision or "none",
+        "database": database,
+        "revision": revision,
+        "state": state,
         "rows": ", ".join(f"{name} {rows(name)}" for name in there) or "no table yet",
         "default business": default or "none",
         "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",

@@ -1,4 +1,4 @@
-(SELECT format('%s, so revision 000 is not taken back: to delete these rows for good run alembic -x drop-data=yes downgrade base',
+(SELECT format('%s: this is revision 000, the single-business schema, and there is nothing more to roll back; only to delete these rows for good: alembic -x drop-data=yes downgrade base',
                string_agg(name || ' holds rows', ' and '))
    FROM (SELECT 'customers' WHERE EXISTS (SELECT FROM customers)
          UNION ALL SELECT 'conversations' WHERE EXISTS (SELECT FROM conversations)

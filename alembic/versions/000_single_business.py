@@ -12,7 +12,7 @@ Create Date: 2025-10-11 00:00:00+00:00
 import sqlalchemy as sa
 
 from alembic import op
-from app.migration.ops import has_table
+from app.migration.ops import has_policy, has_table
 from app.migration.scripts import script
 from app.migration.steps import options, refuse, step
 
@@ -54,6 +54,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    interrupted = "'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'"
+    refuse(interrupted, when=has_policy("businesses"))
     if not options().drop_data:
         refuse(script("000_check_empty.sql"), when=has_table("customers"))
     with step("drop the single-business tables", done=f"NOT {has_table('customers')}", lock="conversations"):
