@@ -11,7 +11,7 @@ from alembic import context
 from app.db import CONNECT_ARGS, database_url
 from app.migration import autogenerate, drift, runner
 from app.migration.steps import DryRun
-from app.report import report
+from app.report import place, report
 
 NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot a login that owns nothing (docs/tenancy.md)."
 
@@ -47,10 +47,15 @@ def run_online() -> None:
     event.listen(engine, "connect", runner.set_session_defaults)
     with engine.connect() as connection, runner.only_one(connection):
         context.configure(connection=connection, **OPTIONS)
-        with context.begin_transaction():
-            run_migrations()
-        if applied and applied[-1].is_upgrade:
-            print(*report(connection), NEXT, sep="\n", file=sys.stderr)
+        try:
+            with context.begin_transaction():
+                run_migrations()
+        except DryRun:
+            of = "Dry run of {} at revision {}".format(*place(connection))
+            print(f"{of}: nothing stands in the way, and nothing was changed.", file=sys.stderr)
+        else:
+            if applied and applied[-1].is_upgrade:
+                print(*report(connection), NEXT, sep="\n", file=sys.stderr)
 
 
 try:
@@ -59,11 +64,11 @@ try:
     else:
         run_online()
 except DryRun:
-    if context.is_offline_mode():
-        context.get_context().impl.static_output("ROLLBACK;")
-    else:
-        print("Dry run: nothing stands in the way, and nothing was changed.", file=sys.stderr)
-except (DBAPIError, PendingRollbackError) as error:
+    context.get_context().impl.static_output("ROLLBACK;")
+except (DBAPIError, PendingRollbackError, KeyboardInterrupt) as error:
+    if runner.was_interrupted(error):
+        print("Interrupted: finished steps are kept; run the same command again.", file=sys.stderr)
+        sys.exit(130)
     raise runner.refusal(runner.sentence(error, database_url())) from error
 except (ValueError, RuntimeError) as error:
     raise runner.refusal(str(error)) from error

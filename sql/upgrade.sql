@@ -12,6 +12,9 @@ SET idle_in_transaction_session_timeout = 0;
 SET client_connection_check_interval = '500ms';
 SET client_min_messages = notice;
 SET standard_conforming_strings = on;
+SET quote_all_identifiers = off;
+SET plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$
 DECLARE

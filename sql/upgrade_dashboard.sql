@@ -7,6 +7,9 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL client_connection_check_interval = '500ms';
 SET LOCAL client_min_messages = notice;
 SET LOCAL standard_conforming_strings = on;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$
 DECLARE

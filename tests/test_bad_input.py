@@ -161,6 +161,26 @@ def test_a_role_that_does_not_own_the_tables(canonical: URL, role: URL) -> None:
     execute(canonical, f"DROP OWNED BY {role.username}")
 
 
+def test_a_read_only_database(canonical: URL) -> None:
+    execute(canonical, f"ALTER DATABASE {canonical.database} SET default_transaction_read_only TO on")
+    says = f"run ALTER DATABASE {canonical.database} RESET default_transaction_read_only (or ALTER ROLE, "
+    assert says in refusal_of(canonical)
+
+
+def test_a_dry_run_says_what_it_checked(canonical: URL) -> None:
+    for command, revision in (("upgrade head", "none"), ("upgrade head", "001"), ("downgrade -1", "001")):
+        done = run_alembic(canonical, "-x", "dry-run=yes", *command.split())
+        assert (done.returncode, [line for line in done.stderr.splitlines() if "archive keeps" not in line]) == (
+            0,
+            [
+                f"Dry run of {canonical.database} on a local socket as postgres at revision {revision}: "
+                "nothing stands in the way, and nothing was changed."
+            ],
+        )
+        if revision == "none":
+            migrate(canonical)
+
+
 MISFITS = {
     "a missing column": ("ALTER TABLE customers DROP COLUMN age", "column customers.age (integer) is missing"),
     "a missing table": ("DROP TABLE conversations", "table conversations is missing"),
@@ -254,9 +274,12 @@ def test_an_error_does_not_land_in_the_script() -> None:
 def test_tables_that_hold_rows_are_not_dropped(canonical: URL) -> None:
     migrate(canonical, "upgrade", "000")
     before = held(canonical, "customers", "conversations")
-    sentence = refusal(canonical, "downgrade", "base")
-    assert sentence.startswith("customers holds rows and conversations holds rows, so revision 000 is not taken back")
-    assert "-x drop-data=yes" in sentence
+    for target in ("base", "-1"):
+        assert refusal(canonical, "downgrade", target) == (
+            "customers holds rows and conversations holds rows: this is revision 000, the single-business schema, and "
+            "there is nothing more to roll back; only to delete these rows for good: "
+            "alembic -x drop-data=yes downgrade base."
+        )
     assert held(canonical, "customers", "conversations") == before
     assert run_alembic(plain(canonical), "-x", "drop-data=yes", "downgrade", "base").returncode == 0
     assert scalar(canonical, "SELECT to_regclass('customers')") is None

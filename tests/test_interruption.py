@@ -2,7 +2,9 @@
 
 import re
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,17 +13,24 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, event, text
 
 from app.migration import drift
+from app.migration.runner import RUNNER_LOCK
+from app.report import report
 from tests.conftest import MakeDatabase
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
     add_business,
     alembic_process,
+    check,
     contents,
     engine_of,
     execute,
     load_legacy,
     migrate,
+    paste,
+    pipe,
+    scalar,
+    script,
     wait_until,
 )
 
@@ -157,3 +166,88 @@ def test_killed_process(opening: str, held_up: str, legacy_small: URL, make_data
         wait_until(url, "NOT " + ours.format("(query LIKE 'DO $step$%' OR query LIKE 'CREATE INDEX%')"))
     migrate(url)
     assert state(url) == state(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("opening", "held_up"),
+    [
+        ("LOCK conversations IN SHARE MODE", "query LIKE 'DO $step$%' AND wait_event_type IN ('Lock', 'Timeout')"),
+        (
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1",
+            "query LIKE 'CREATE INDEX CONC%' AND wait_event_type = 'Lock'",
+        ),
+        (f"SELECT pg_advisory_lock({RUNNER_LOCK})", "query LIKE 'SELECT pg_try_advisory_lock%'"),
+    ],
+    ids=["in a step", "in a concurrent build", "behind another migration"],
+)
+def test_ctrl_c_ends_the_run_with_a_sentence(
+    opening: str, held_up: str, legacy_small: URL, make_database: MakeDatabase
+) -> None:
+    url = make_database(legacy_small)
+    with engine_of(url).connect() as other:
+        other.exec_driver_sql(opening)
+        with alembic_process(url, "upgrade", "head") as process:
+            wait_until(url, f"EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND {held_up})")
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=10)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "Interrupted: finished steps are kept; run the same command again."
+    assert "Traceback" not in said
+    migrate(url)
+    check(url)
+
+
+def test_an_interrupted_upgrade_is_finished_before_it_is_rolled_back(
+    legacy_small: URL, make_database: MakeDatabase
+) -> None:
+    url = make_database(legacy_small)
+
+    def says(line: str) -> bool:
+        with engine_of(url).connect() as connection:
+            return f"state:            {line}" in report(connection)
+
+    with engine_of(url).connect() as other:
+        other.exec_driver_sql("LOCK conversations IN SHARE MODE")
+        with pytest.raises(CommandError, match="gave up"):
+            migrate(url, "upgrade", "head", "lock-wait=0.1")
+    assert says("an upgrade was interrupted: finish it with alembic upgrade head")
+    before = state(url)
+    for target, *options in (("-1",), ("base",), ("base", "drop-data=yes")):
+        with pytest.raises(
+            CommandError, match=r"^an upgrade .+ finish it with alembic upgrade head, then roll back\.$"
+        ):
+            migrate(url, "downgrade", target, *options)
+    assert state(url) == before
+    migrate(url)
+    assert says("no migration was interrupted")
+    with connection_lost_before(6, url), pytest.raises(CommandError):
+        migrate(url, "downgrade", "-1")
+    assert says("a rollback was interrupted: finish it with alembic downgrade -1")
+    migrate(url, "downgrade", "-1")
+    assert says("no migration was interrupted")
+
+
+def test_settings_of_a_database_do_not_end_the_run(legacy_small: URL, make_database: MakeDatabase) -> None:
+    settings = {"quote_all_identifiers": "on", "plpgsql.extra_errors": "all"}
+    if scalar(legacy_small, "SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'transaction_timeout')"):
+        settings["transaction_timeout"] = "300ms"
+    runs: list[Callable[[URL], object]] = [
+        migrate,
+        lambda url: pipe(url, script("upgrade", "head", "lock-wait=5")),
+        lambda url: paste(url, script("upgrade", "head", "single-transaction=yes")),
+    ]
+    for run in runs:
+        url = make_database(legacy_small)
+        alter = f"ALTER DATABASE {url.database} SET {{}} TO '{{}}'"
+        execute(url, *(alter.format(*setting) for setting in settings.items()))
+        with ThreadPoolExecutor(1) as pool:
+            with engine_of(url).connect() as other:
+                other.exec_driver_sql(
+                    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name ~ '^trans.*_timeout'"
+                )
+                other.commit()
+                other.exec_driver_sql("LOCK customers IN SHARE MODE")
+                done = pool.submit(run, url)
+                time.sleep(1)
+            assert not done.result()
+        check(url)

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from alembic.util.exc import CommandError
+from psycopg2.extensions import set_wait_callback
+from psycopg2.extras import wait_select
 from sqlalchemy import URL, Column, Connection, Integer, String
-from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
@@ -30,6 +32,10 @@ SESSION_DEFAULTS = (
     "SET client_connection_check_interval = '500ms'",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
+    "SET quote_all_identifiers = off",
+    "SET plpgsql.extra_errors = 'none'",
+    # Not known before PostgreSQL 17.
+    "DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$",
 )
 
 FORMS: dict[Any, tuple[str, str]] = {
@@ -111,6 +117,8 @@ class _Notices(list[str]):
 def set_session_defaults(connection: Any, _: object) -> None:
     """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
+    if hasattr(context.config.cmd_opts, "raiseerr"):  # libpq would not hear Ctrl-C; only set now, for connect_timeout
+        set_wait_callback(wait_select)
     with connection.cursor() as cursor:
         cursor.execute("; ".join(SESSION_DEFAULTS))
     connection.commit()
@@ -158,7 +166,12 @@ def write_header() -> None:
     local, scope = ("LOCAL ", "_xact") if migrations.opts["schema_options"].single_transaction else ("", "")
     if not local:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
-    write("\n".join(f"{setting.replace('SET ', f'SET {local}')};" for setting in SESSION_DEFAULTS))
+    write(
+        "\n".join(
+            f"{setting.replace('SET ', f'SET {local}').replace(', false)', f', {bool(local)})'.lower())};"
+            for setting in SESSION_DEFAULTS
+        )
+    )
     steps = list(migrations._migrations_fn(migrations.get_current_heads(), migrations))  # type: ignore[misc]
     moves = [(i.source_revision_ids, i.destination_revision_ids) for i in (s.info for s in steps) if not i.is_stamp]
     path = [", ".join(revisions) or "base" for move in moves for revisions in move]
@@ -181,7 +194,13 @@ def include_object(item: SchemaItem, name: str | None, kind: str, reflected: boo
     return not (reflected and compare_to is None and (kind == "table" or str(table) in {"customers", "conversations"}))
 
 
-def sentence(error: DBAPIError | PendingRollbackError, url: URL) -> str:
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C ended the run: as Python says it or, while it waited for the server, as a cancelled statement."""
+    here = isinstance(error, KeyboardInterrupt) or getattr(error, "pgcode", None) == "57014"
+    return here or (error is not None and was_interrupted(error.__context__))
+
+
+def sentence(error: BaseException, url: URL) -> str:
     """A database error as one sentence, without statement, parameters or password."""
     if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
         error = cast(DBAPIError, error.__context__)
@@ -201,6 +220,11 @@ def sentence(error: DBAPIError | PendingRollbackError, url: URL) -> str:
         return (
             f"Role {url.username} may not create tables in {kind} {name}: as its owner run "
             f"GRANT CREATE ON {kind.upper()} {name} TO {url.username}."
+        )
+    if code == "25006":
+        return (
+            f"The database is read-only here ({message}): connect to its primary server, or run ALTER DATABASE "
+            f"{url.database} RESET default_transaction_read_only (or ALTER ROLE, where the role sets it)."
         )
     again = "finished steps are kept: mend the cause and run the same command again"
     return f"The database refused a step ({message}); {again}."

@@ -144,7 +144,7 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         gave_up=sentence,
         blocker=blocker,
     )
-    with phase(title) if not impl.as_sql else nullcontext():
+    with phase(title) if not (impl.as_sql or options().dry_run) else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
