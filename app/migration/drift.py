@@ -26,7 +26,7 @@ Catalogue = dict[tuple[str, str], str]
 
 WATCHED_ROLES = ("app_tenant", "app_service", "anon", "authenticated")
 OTHERS = {"alembic_version", "current_business_id()", "set_updated_at()"}
-FAMILIES = ({"integer", "bigint", "smallint"}, {"character varying", "text"})
+FAMILIES = ({"integer", "bigint", "smallint"}, {"character varying", "text"}, {"nextval", "identity"})
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
         build(connection, metadata)
         expected = catalogue(connection, SCRATCH)
         scratch.rollback()
-    return compare(expected, found, {t.name for t in metadata.tables.values()} | OTHERS)
+    tables = {t.name for t in metadata.tables.values()} | OTHERS
+    opened = connection.execute(OPENED, {"schema": schema, "tables": list(tables)})
+    return compare(expected, found, tables) + [Drift(o, "definition", None, value) for o, value in opened]
 
 
 def build(connection: Connection, metadata: MetaData) -> None:
@@ -99,10 +101,10 @@ def compare(expected: Catalogue, found: Catalogue, tables: set[str]) -> list[Dri
 
 
 def same_family(name: str, aspect: str, expected: str, found: str | None) -> bool:
-    """Whether an adopted column's type does what the model's does: bigint for integer, text for varchar."""
+    """Whether an adopted column does what the model's does: bigint for integer, text for varchar, identity for serial."""
     base = {expected.split("(")[0], (found or "").split("(")[0]}
     adopted = name.startswith(("column customers.", "column conversations."))
-    return adopted and aspect == "type" and any(base <= family for family in FAMILIES)
+    return adopted and aspect in {"type", "default"} and any(base <= family for family in FAMILIES)
 
 
 def catalogue(connection: Connection, schema: str) -> Catalogue:
@@ -160,8 +162,9 @@ WITH t AS (
 ), acl AS (
     SELECT format('table %s', relname) AS name, relname AS owner, relacl AS acl FROM t
     UNION ALL SELECT format('column %s.%s', t.relname, attname), t.relname, attacl FROM t JOIN pg_attribute a ON attrelid = t.oid
-    UNION ALL SELECT format('sequence %s of %s', s.relname, t.relname), t.relname, s.relacl
+    UNION ALL SELECT format('sequence of %s.%s', t.relname, attname), t.relname, s.relacl
       FROM t JOIN pg_depend d ON d.refobjid = t.oid AND d.deptype IN ('a', 'i') JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+      JOIN pg_attribute ON attrelid = t.oid AND attnum = d.refobjsubid
     UNION ALL SELECT format('function %s()', proname), 'functions',
            coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)
               AND proname IN ('current_business_id', 'set_updated_at')
@@ -212,4 +215,31 @@ SELECT format('privilege of %s on %s', coalesce(rolname, 'PUBLIC'), acl.name), '
  WHERE e.grantee = 0 OR rolname = ANY (:roles)
  GROUP BY 1, acl.name
  ORDER BY 1, 2
+""")
+
+# What switches tenancy off without a change of what the models declare.
+OPENED = text("""
+WITH t AS (
+    SELECT * FROM pg_class WHERE relnamespace = to_regnamespace(:schema) AND relname = ANY (:tables)
+)
+SELECT format('role %s', rolname), concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END)
+  FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls)
+UNION ALL
+SELECT format('role %s', m.rolname), format('membership of %s', r.rolname)
+  FROM pg_roles m JOIN pg_roles r ON r.oid <> m.oid AND NOT m.rolsuper AND pg_has_role(m.oid, r.oid, 'MEMBER')
+ WHERE m.rolname = 'app_tenant' OR m.rolname IN ('anon', 'authenticated') AND r.rolname IN ('app_tenant', 'app_service')
+UNION ALL
+SELECT 'privilege of app_tenant on schema', privilege_type FROM pg_namespace, aclexplode(nspacl)
+ WHERE oid = to_regnamespace(:schema) AND grantee = to_regrole('app_tenant') AND privilege_type = 'CREATE'
+UNION ALL
+SELECT DISTINCT format('foreign keys of %s', relname), 'disabled triggers'
+  FROM t JOIN pg_trigger ON tgrelid = t.oid AND tgisinternal AND tgenabled = 'D'
+UNION ALL
+SELECT format('rule %s on %s', rulename, relname), pg_get_ruledef(r.oid) FROM t JOIN pg_rewrite r ON ev_class = t.oid AND is_instead
+UNION ALL
+SELECT DISTINCT format('view %s', v.oid::regclass), format('a reading of %s without security_invoker that app_tenant may use', t.relname)
+  FROM t JOIN pg_depend d ON d.refobjid = t.oid AND d.classid = 'pg_rewrite'::regclass
+  JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = ev_class AND v.relkind IN ('v', 'm')
+ WHERE has_any_column_privilege(to_regrole('app_tenant'), v.oid, 'SELECT')
+   AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(v.reloptions) WHERE option_name = 'security_invoker'), false)
 """)
