@@ -22,6 +22,7 @@ OPTIONS: dict[str, Any] = {
     "compare_type": runner.same_type,
     "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
     "process_revision_directives": autogenerate.make_safe,
+    "render_item": autogenerate.render_item,
     "include_object": runner.include_object,
     "on_version_apply": lambda *, step, **_: applied.append(step),
 }

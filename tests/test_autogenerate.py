@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,7 +62,17 @@ class Copy:
             init.write_text(init.read_text(encoding="utf-8") + line, encoding="utf-8")
 
     def alembic(self, *arguments: str) -> str:
-        done = subprocess.run(
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def refused(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode != 0
+        return done.stderr.splitlines()[-1]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "alembic", *arguments],
             cwd=self.folder,
             env={**os.environ, "DATABASE_URL": plain(self.url), "PYTHONPATH": str(self.folder)},
@@ -69,8 +80,6 @@ class Copy:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
 
     def revise(self, message: str) -> str:
         self.alembic("revision", "--autogenerate", "-m", message)
@@ -178,6 +187,61 @@ def test_slow_changes_of_a_table_that_exists_take_safe_forms(copy: Copy) -> None
     with pytest.raises(IntegrityError, match='null value in column "age"'):
         execute(copy.url, "INSERT INTO customers (whatsapp_id, name) VALUES ('2', 'Zoë')")
     copy.alembic("downgrade", "-1")
+
+
+def test_a_revision_names_types_as_they_are_in_the_database_and_each_percent_sign_once(copy: Copy) -> None:
+    model = BOOKING.replace(
+        '{"comment": "Appointments"},',
+        'CheckConstraint("id % 2 >= 0", name="even"),\n        Index("ix_a", "phone", postgresql_where=text("phone LIKE \'+57%\'")),\n        {"comment": "Appointments"},',
+    )
+    model = model.replace("import DateTime, ", "import CheckConstraint, DateTime, Index, text, ")
+    model = model.replace(
+        "\nclass", "from app.models.types import EncryptedToken, PhoneNumber, SettingsJson\n\n\nclass", 1
+    )
+    for name, kind in (("phone", "PhoneNumber"), ("token", "EncryptedToken"), ("more", "SettingsJson")):
+        model += f'    {name}: Mapped[Any] = mapped_column({kind}, comment="{name}")\n'
+    copy.add_model("booking", model)
+    revision = copy.revise("bookings")
+    assert "app.models" not in revision
+    assert "%%" not in revision
+    for kind in ("'phone', sa.String(length=50)", "'token', sa.Text()", "'more', postgresql.JSONB("):
+        assert kind in revision
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+    copy.add_model("booking", model.replace("+57%", "+58%").replace('"ix_a"', '"ix_b"'))
+    assert "LIKE '+58%'" in copy.revise("another index")
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+
+
+def test_a_generated_downgrade_refuses_to_delete_rows(copy: Copy) -> None:
+    copy.add_model("booking", BOOKING)
+    assert "def downgrade() -> None:\n    ops.refuse_rows('bookings')\n    with" in re.sub(
+        "    #.*\n", "", copy.revise("bookings")
+    )
+    copy.alembic("upgrade", "head")
+    execute(
+        copy.url,
+        "INSERT INTO customers (whatsapp_id, name) VALUES ('573000000001', 'Ana')",
+        "INSERT INTO bookings (whatsapp_id, starts_at) VALUES ('573000000001', now())",
+    )
+    assert copy.refused("downgrade", "-1") == (
+        "FAILED: table bookings holds rows, which this would delete: move them away first, or delete them for good by "
+        "running the same command with -x drop-data=yes."
+    )
+    copy.alembic("-x", "drop-data=yes", "downgrade", "-1")
+    copy.alembic("upgrade", "head")
+    copy.alembic("downgrade", "-1")
+
+
+def test_autogenerate_that_finds_nothing_writes_no_revision(copy: Copy) -> None:
+    copy.write("app/models/booking.py", BOOKING)
+    before = sorted((copy.folder / "alembic/versions").glob("*.py"))
+    assert copy.refused("revision", "--autogenerate", "-m", "bookings") == (
+        "FAILED: No difference found between models and database: is the model imported in app/models/__init__.py?"
+    )
+    assert sorted((copy.folder / "alembic/versions").glob("*.py")) == before
+    copy.alembic("revision", "-m", "by hand")
 
 
 def test_drift_alone_becomes_a_remark(copy: Copy) -> None:

@@ -6,17 +6,18 @@ concurrently, and foreign keys are added NOT VALID, then validated.
 
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
-from alembic.autogenerate.render import render_op_text
+from alembic.autogenerate.render import _repr_type, render_op_text
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatchResult
 from sqlalchemy import Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, Index
+from sqlalchemy.types import TypeDecorator
 
 from app.migration import ops as schema_ops
 
@@ -95,11 +96,27 @@ _THERE = text(
 
 
 def make_safe(context: MigrationContext, revision: object, directives: list[ops.MigrationScript]) -> None:
-    """For `process_revision_directives`: put the operations into steps that do not make the bot wait."""
+    """For `process_revision_directives`: put the operations into steps that do not make the bot wait.
+
+    Raises:
+        ValueError: `alembic revision --autogenerate` found nothing to write.
+    """
+    asked = getattr(context.config and context.config.cmd_opts, "autogenerate", False)
     for script in directives:
+        if asked and script.upgrade_ops is not None and script.upgrade_ops.is_empty():
+            raise ValueError(
+                "No difference found between models and database: is the model imported in app/models/__init__.py?"
+            )
         for side in (script.upgrade_ops, script.downgrade_ops):
             if side is not None and side.ops and not any(type(o).__name__ == "DriftOp" for o in side.ops):
-                side.ops = [Block("with outside_transaction():", list(_steps(list(_flat(side.ops)))))]
+                flat = list(_flat(side.ops))
+                kept = [SchemaOp("refuse_rows", o.table_name) for o in flat if isinstance(o, ops.DropTableOp)]
+                side.ops = [*kept, Block("with outside_transaction():", list(_steps(flat)))]
+
+
+def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
+    """A type of the models as what it is in the database: a revision does not import it."""
+    return _repr_type(item.impl_instance, context) if isinstance(item, TypeDecorator) else False
 
 
 def _flat(operations: Iterable[ops.MigrateOperation]) -> Iterator[Any]:
@@ -173,7 +190,7 @@ def _done(table: str, group: list[Any]) -> str:
 
 def _concurrent_index(index: Index, table: str) -> SchemaOp:
     """`op.create_index` in the form that nobody waits for."""
-    definition = str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    definition = str(CreateIndex(index).compile(dialect=postgresql.dialect(paramstyle="named")))  # type: ignore[no-untyped-call]
     rest = definition.split(" ON ", 1)[1].split(" ", 1)[1]
     return SchemaOp(
         "create_index_concurrently", table, str(index.name), rest, **({"unique": True} if index.unique else {})

@@ -3,7 +3,7 @@
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
 """
 
-from app.migration.steps import each, emit, emit_each, literal, step
+from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
 CURRENT_BUSINESS_ID = """
 CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
@@ -220,6 +220,16 @@ def validate_constraint(name: str, table: str) -> None:
         f"WHERE {_has('constraint', 'con', table, name, 'AND NOT convalidated')}",
         table=table,
     )
+
+
+def refuse_rows(table: str) -> None:
+    """Stop before the first change where a table that is to be dropped holds rows, unless `-x drop-data=yes`."""
+    if not options().drop_data:
+        sentence = literal(
+            f"table {table} holds rows, which this would delete: move them away first, or delete them for good by "
+            "running the same command with -x drop-data=yes"
+        )
+        refuse(f"CASE WHEN EXISTS (SELECT FROM {table}) THEN {sentence} END", when=has_table(table))
 
 
 def has_table(table: str) -> str:

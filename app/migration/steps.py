@@ -239,6 +239,10 @@ class ScriptImpl(PostgresqlImpl):
 
     __dialect__ = "postgresql"
 
+    def render_ddl_sql_expr(self, *expression: Any, **kw: Any) -> str:
+        """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
+        return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
+
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
         text = re.sub(r"^CREATE TABLE (?=alembic_version )", "CREATE TABLE IF NOT EXISTS ", text)
