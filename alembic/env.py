@@ -46,7 +46,7 @@ def run_online() -> None:
     runner.refuse_pooler(url)
     engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
     event.listen(engine, "connect", runner.set_session_defaults)
-    with engine.connect() as connection, runner.only_one(connection):
+    with engine.connect() as connection, runner.only_one(connection) as target:
         context.configure(connection=connection, **OPTIONS)
         try:
             with context.begin_transaction():
@@ -57,6 +57,8 @@ def run_online() -> None:
         else:
             if applied and applied[-1].is_upgrade:
                 print(*report(connection), NEXT, sep="\n", file=sys.stderr)
+            elif target and not applied:
+                print(f"Already at {place(connection)[1]}: nothing to do.", file=sys.stderr)
 
 
 try:

@@ -1258,6 +1258,8 @@ SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDIN
     SET LOCAL client_min_messages = warning;
     DROP SCHEMA multi_tenant_archive CASCADE;
     SET LOCAL client_min_messages = notice;
+EXCEPTION WHEN integrity_constraint_violation THEN
+    RAISE EXCEPTION 'a row of the schema multi_tenant_archive does not fit (%): change that row there, or the constraint, and run alembic upgrade head again', SQLERRM;
 END $restore$;
 -- end
             RETURN;

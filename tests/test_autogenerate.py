@@ -175,13 +175,15 @@ def test_slow_changes_of_a_table_that_exists_take_safe_forms(copy: Copy) -> None
     text = model.read_text(encoding="utf-8")
     text = text.replace("age: Mapped[int | None]", "age: Mapped[int]").replace(
         'UniqueConstraint("business_id", "whatsapp_id"),',
-        'UniqueConstraint("business_id", "whatsapp_id"),\n        Index("by_name", "name", postgresql_using="hash"),',
+        'UniqueConstraint("business_id", "whatsapp_id"),\n        Index("by_name", "name", postgresql_using="hash"),'
+        'Index("by_age", "age", postgresql_include=["name"], postgresql_where="name LIKE \'a%\'"),',
     )
     model.write_text(text.replace("import String,", "import Index, String,"), encoding="utf-8")
     execute(copy.url, "INSERT INTO customers (whatsapp_id, name, age) VALUES ('1', 'Ana', 30)")
     revision = copy.revise("ages")
     assert "ops.set_not_null('age', 'customers')" in revision
     assert "ops.create_index_concurrently('by_name', 'customers', 'USING hash (name)')" in revision
+    assert "'by_age', 'customers', \"(age) INCLUDE (name) WHERE name LIKE 'a%'\")" in revision
     copy.alembic("upgrade", "head")
     copy.alembic("check")
     with pytest.raises(IntegrityError, match='null value in column "age"'):
@@ -232,6 +234,19 @@ def test_a_generated_downgrade_refuses_to_delete_rows(copy: Copy) -> None:
     copy.alembic("-x", "drop-data=yes", "downgrade", "-1")
     copy.alembic("upgrade", "head")
     copy.alembic("downgrade", "-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "says"),
+    [
+        ("order", "mapped_column(String(5))", 'The table name "order" needs quotes in SQL: '),
+        ("bookings", "mapped_column(Enum('a', name='kind'))", "The enum bookings.kind would be a type of its own: "),
+    ],
+)
+def test_what_a_revision_cannot_name_or_take_back_is_refused(copy: Copy, name: str, column: str, says: str) -> None:
+    model = BOOKING.replace('"bookings"', f'"{name}"').replace("import DateTime, ", "import DateTime, Enum, ")
+    copy.add_model("booking", f"{model}    kind: Mapped[str] = {column}\n")
+    assert copy.refused("revision", "--autogenerate", "-m", "bookings").startswith(f"FAILED: {says}")
 
 
 def test_autogenerate_that_finds_nothing_writes_no_revision(copy: Copy) -> None:

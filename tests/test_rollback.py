@@ -275,6 +275,19 @@ def test_an_archived_id_given_out_again_by_hand_is_named(shops: URL) -> None:
     assert rows(shops, "SELECT name, business_id::text FROM customers WHERE id = 2") == [("Ana", OTHER_ID)]
 
 
+def test_an_archived_row_that_does_not_fit_a_new_constraint_is_told_from_others(shops: URL) -> None:
+    before = state(shops)
+    down(shops)
+    execute(shops, "ALTER TABLE customers ADD CONSTRAINT one CHECK (id = 1)")
+    with pytest.raises(
+        CommandError, match=r"^a row of the schema multi_tenant_archive does not fit \(.+\"one\".+upgrade"
+    ):
+        up(shops)
+    execute(shops, "ALTER TABLE customers DROP CONSTRAINT one")
+    up(shops)
+    assert state(shops) == before
+
+
 OWN_INDEXES = (
     "CREATE INDEX plain ON conversations (whatsapp_id, timestamp DESC NULLS LAST)",
     "CREATE UNIQUE INDEX once ON conversations (timestamp, id)",

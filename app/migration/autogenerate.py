@@ -14,7 +14,7 @@ from alembic.autogenerate.render import _repr_type, render_op_text
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.util import PriorityDispatchResult
-from sqlalchemy import Table, text
+from sqlalchemy import Column, Enum, Table, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, Index
 from sqlalchemy.types import TypeDecorator
@@ -75,6 +75,14 @@ def compare_mixins(
     """The comparator of a table: trigger and tenancy that its mixins declare, against those it has."""
     if declared is None or context.connection is None:
         return PriorityDispatchResult.CONTINUE
+    if (quoted := postgresql.dialect().identifier_preparer.quote(name)) != name:  # type: ignore[no-untyped-call]
+        raise ValueError(
+            f"The table name {quoted} needs quotes in SQL: give the model a __tablename__ that needs none."
+        )
+    if enums := [c.name for c in declared.c if isinstance(c.type, Enum) and c.type.native_enum]:
+        raise ValueError(
+            f"The enum {name}.{enums[0]} would be a type of its own: use Enum(..., native_enum=False), or String."
+        )
     there = context.connection.execute(_THERE, {"table": name}).one()
     tenancy = declared.info.get("tenancy")
     wanted = {
@@ -190,6 +198,9 @@ def _done(table: str, group: list[Any]) -> str:
 
 def _concurrent_index(index: Index, table: str) -> SchemaOp:
     """`op.create_index` in the form that nobody waits for."""
+    for column in index.dialect_kwargs.get("postgresql_include") or ():
+        if index.table is not None and column not in index.table.c:  # Alembic names the keys only
+            index.table.append_column(Column(column))
     definition = str(CreateIndex(index).compile(dialect=postgresql.dialect(paramstyle="named")))  # type: ignore[no-untyped-call]
     rest = definition.split(" ON ", 1)[1].split(" ", 1)[1]
     return SchemaOp(

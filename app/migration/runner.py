@@ -125,8 +125,10 @@ def set_session_defaults(connection: Any, _: object) -> None:
 
 
 @contextmanager
-def only_one(connection: Connection) -> Iterator[None]:
+def only_one(connection: Connection) -> Iterator[Any]:
     """Let one run at a time change the database; the others wait, then find nothing to do, and who looks goes on.
+
+    Yields the revision that is asked for, None where none is.
 
     The lock belongs to the connection that works, so that it lasts as long as the work, and is polled below
     SQLAlchemy in autocommit: Alembic would take an open transaction for somebody else's, and a session that
@@ -135,7 +137,7 @@ def only_one(connection: Connection) -> Iterator[None]:
     try:
         target = context.get_revision_argument()
     except KeyError:  # a command that only looks
-        yield
+        yield None
         return
     raw: Any = connection.connection.dbapi_connection
     raw.autocommit = True
@@ -153,7 +155,7 @@ def only_one(connection: Connection) -> Iterator[None]:
                 "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
             )
     raw.autocommit = False
-    yield
+    yield target
 
 
 def write_header() -> None:
