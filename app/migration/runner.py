@@ -165,15 +165,11 @@ def write_header() -> None:
     """
     migrations = context.get_context()
     write = migrations.impl.static_output
-    local, scope = ("LOCAL ", "_xact") if migrations.opts["schema_options"].single_transaction else ("", "")
+    single = migrations.opts["schema_options"].single_transaction
+    local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
     if not local:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
-    write(
-        "\n".join(
-            f"{setting.replace('SET ', f'SET {local}').replace(', false)', f', {bool(local)})'.lower())};"
-            for setting in SESSION_DEFAULTS
-        )
-    )
+    write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
     steps = list(migrations._migrations_fn(migrations.get_current_heads(), migrations))  # type: ignore[misc]
     moves = [(i.source_revision_ids, i.destination_revision_ids) for i in (s.info for s in steps) if not i.is_stamp]
     path = [", ".join(revisions) or "base" for move in moves for revisions in move]
