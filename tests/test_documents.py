@@ -148,8 +148,10 @@ def test_the_handler_leaves_what_it_cannot_answer(shop: URL) -> None:
 
 @own_server_only
 def test_the_wheel_brings_its_revisions(tmp_path: Path, empty: URL) -> None:
-    built = shell(f"{sys.executable} -m pip wheel -q --no-deps -w dist . && ls dist", clone(tmp_path / "clone"))
+    """The wheel is built from the source distribution, so that both are whole."""
+    built = shell("python -m build -o dist .", clone(tmp_path / "clone"))
     assert built.returncode == 0, built.stderr
+    assert len(list((tmp_path / "clone/dist").glob("*.tar.gz"))) == 1
     wheel = next((tmp_path / "clone/dist").glob("*.whl"))
     bot = tmp_path / "bot"
     bot.mkdir()
