@@ -83,8 +83,13 @@ def test_the_bot_does_not_queue_behind_a_waiting_migration(canonical: URL) -> No
         ("SELECT FROM conversations", "conversations", "upgrade head"),
         (SNAPSHOT, "conversations", "upgrade head"),
         ("INSERT INTO businesses (name) VALUES ('x')", "businesses", "downgrade -1"),
+        ("LOCK customers IN ACCESS EXCLUSIVE MODE", "customers", "upgrade head"),
+        ("LOCK customers IN ACCESS EXCLUSIVE MODE", "customers", "downgrade -1"),
     ],
-    ids=["a step", "the next step", "a concurrent build", "the move of the rollback"],
+    ids=[
+        *("a step", "the next step", "a concurrent build", "the move of the rollback"),
+        *("the checks", "the checks of the rollback"),
+    ],
 )
 def test_giving_up_names_who_holds_the_lock(
     statement: str,

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 from app.migration.ops import has_policy, has_table
 from app.migration.scripts import script
-from app.migration.steps import options, refuse, step
+from app.migration.steps import options, refuse, step, wait_to_read
 
 revision = "000"
 down_revision = None
@@ -27,6 +27,7 @@ UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customer
 
 
 def upgrade() -> None:
+    wait_to_read("customers", "conversations")
     refuse(script("000_check_tables.sql"))
     refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
     with step("the single-business tables", done=has_table("customers")):
@@ -54,6 +55,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    wait_to_read("customers", "conversations")
     interrupted = "'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'"
     refuse(interrupted, when=has_policy("businesses"))
     if not options().drop_data:

@@ -98,6 +98,25 @@ BEGIN
 END $refuse$""")
 
 
+def wait_to_read(*tables: str) -> None:
+    """Wait as long as a step does until the tables that exist can be read; a reader that waits makes nobody wait."""
+    sentence, blocker = _gave_up(tables[0], others="false")
+    found = ", ".join(f"to_regclass({literal(table)})" for table in tables)
+    emit(f"""DO $wait$
+BEGIN
+    SET LOCAL lock_timeout = '{_lock_wait()}';
+    EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
+                        FROM unnest(ARRAY[{found}]) AS t WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+    SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION '{sentence}', {blocker} USING ERRCODE = 'lock_not_available';
+END $wait$""")
+
+
+def _lock_wait() -> str:
+    return f"{max(1, int(options().lock_wait * 1000))}ms"
+
+
 def outside_transaction() -> Any:
     """The context in which steps run: outside of a transaction, unless a single one is asked for.
 
@@ -167,7 +186,7 @@ def each(title: str, query: str, *, table: str) -> None:
         RuntimeError: as `step` does where a lock was not to be had.
     """
     context = op.get_context()
-    wait = f"{max(1, int(options().lock_wait * 1000))}ms"
+    wait = _lock_wait()
     if context.as_sql:
         context.impl.static_output(f"-- {title}")
     if options().single_transaction:
