@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import URL, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from app.db import SessionLocal, get_engine
 from app.models import DEFAULT_BUSINESS_ID, Business
 from app.models.types import InvalidValueError
 
@@ -122,6 +123,27 @@ def test_one_dict_can_serve_two_businesses(session: Session, business: Business)
     session.commit()
     assert business.settings["services"] == SETTINGS["services"]
     assert other.settings["services"] == []
+
+
+def test_settings_of_one_business_are_copied_to_another(bot_settings: URL) -> None:
+    with SessionLocal() as session:  # which does not expire what it commits
+        one = Business(name="One", settings=copy.deepcopy(SETTINGS))
+        session.add(one)
+        session.commit()
+        other = Business(name="Other", settings=one.settings)
+        session.add(other)
+        session.commit()
+        kept = one.settings
+        one.settings = kept
+        assert one.settings is kept
+        other.settings["services"].clear()
+        one.settings["barbers"].clear()
+        session.commit()
+    with SessionLocal() as session:
+        found = {row.name: row.settings for row in session.scalars(select(Business))}
+    assert found["One"] == SETTINGS | {"barbers": []}
+    assert found["Other"] == SETTINGS | {"services": []}
+    get_engine().dispose()
 
 
 FAULTS: dict[str, tuple[Any, str]] = {

@@ -20,8 +20,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
 
-from app.models.types import Checked
-
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
 """The business that every row of the single-business database belongs to."""
 
@@ -59,7 +57,7 @@ class Base(DeclarativeBase):
             if cls.__tenancy__:
                 table.info["tenancy"] = cls.__tenancy__
             for key, column in cls.__mapper__.columns.items():
-                if isinstance(column.type, Checked):
+                if hasattr(column.type, "when_set"):
                     event.listen(getattr(cls, key), "set", column.type.when_set, retval=True)
 
     def to_dict(self) -> dict[str, Any]:

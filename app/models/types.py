@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Dialect, Label, String, Text, cast, literal_column, type_coerce
+from sqlalchemy import ColumnElement, Dialect, Label, String, Text, cast, inspect, literal_column, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.sql import operators
@@ -182,6 +182,10 @@ class SettingsJson(TypeDecorator[dict[str, Any]]):
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
         """What the settings are searched for is a key or a part of them, not settings."""
         return self.impl_instance.coerce_compared_value(op, value)
+
+    def when_set(self, row: object, value: Any, *_: object) -> Any:
+        """Listener for the attribute's event `set`: what belongs to another row is copied, not shared with it."""
+        return dict(value) if {*getattr(value, "_parents", ())} - {inspect(row)} else value
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
         try:
