@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "hours": {"monday": {"open": "09:00", "close": "19:30"}, "sunday": "closed", "friday": {"closed": True}},
     "barbers": ["Ana", {"name": "Luis", "days": ["monday"]}],
     "ai_personality": "friendly",
-    "unknown": {"deep": [{"deeper": [1, None, "ñ 💈"]}]},
+    "unknown": {"deep": [{"deeper": [1, None, "ñ 💈", r"\u0000"]}]},
 }
 
 
@@ -146,6 +146,10 @@ def test_settings_of_one_business_are_copied_to_another(bot_settings: URL) -> No
     get_engine().dispose()
 
 
+NESTED: list[Any] = []
+for _ in range(2000):
+    NESTED = [NESTED]
+
 FAULTS: dict[str, tuple[Any, str]] = {
     "not an object": ([], "settings: "),
     "name missing": ({"services": [{"price": 1}]}, "settings.services.0.name: Field required"),
@@ -172,6 +176,20 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "barber a number": ({"barbers": ["Ana", 7]}, "settings.barbers.1"),
     "personality a number": ({"ai_personality": 1}, "settings.ai_personality"),
     "not for JSON": ({"x": {"y": {1, 2}}}, "settings.x"),
+    "a set": ({"barbers": {"Ana"}}, "settings.barbers: "),
+    "a tuple": ({"barbers": ("Ana",)}, "settings.barbers: "),
+    "a generator": ({"services": (x for x in "a")}, "settings.services: "),
+    "bytes": ({"services": [{"name": b"Corte", "price": 1}]}, "settings.services.0.name: "),
+    "closed as text": ({"hours": {"monday": {"closed": "off"}}}, "settings.hours.monday.closed: "),
+    "both durations": (
+        {"services": [{"name": "a", "price": 1, "duration_minutes": 30, "duration": -5}]},
+        "settings.services.0.duration: ",
+    ),
+    "nested without end": ({"x": NESTED}, "settings.x"),
+    "NUL": ({"x": ["\\\0"]}, "settings: a NUL"),
+    "NUL in a key": ({"\0": 1}, "settings: a NUL"),
+    "half of a pair": ({"x": "\ud83d"}, "settings: half of a surrogate pair"),
+    "a number without end": ({"x": 10**5000}, "settings: half of a surrogate pair, or a number of thousands"),
     "infinite": ({"x": float("inf")}, "settings.x"),
 }
 

@@ -3,29 +3,31 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 SPELLED_OUT = BeforeValidator(lambda day: {"closed": True} if day in (None, "closed") else day)
+DEEPEST = 255
+"""What is nested deeper than this is refused by pydantic, and so needs no tracking."""
+
 HH_MM = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 
 
 class _Open(BaseModel):
     """Unknown keys are kept: a team's bot stores more here than this package knows."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
     __pydantic_extra__: dict[str, JsonValue]
 
 
 class Service(_Open):
-    """One service: its price in the business's currency, its duration in minutes."""
+    """One service: its price in the business's currency, its duration in minutes (under either name)."""
 
     name: str = Field(min_length=1)
-    price: float = Field(ge=0, strict=True)
-    duration_minutes: int | None = Field(
-        None, gt=0, strict=True, validation_alias=AliasChoices("duration_minutes", "duration")
-    )
+    price: float = Field(ge=0)
+    duration_minutes: int | None = Field(None, gt=0)
+    duration: int | None = Field(None, gt=0)
 
 
 class OpeningHours(_Open):
@@ -72,15 +74,15 @@ class TrackedList(MutableList[Any]):
         super().changed()
 
 
-def _tracked(value: Any, parents: Any) -> Any:
+def _tracked(value: Any, parents: Any, depth: int = 0) -> Any:
     """Dicts and lists as tracked ones, at any depth, that share `_parents` with what they were put into."""
     tracked: TrackedDict | TrackedList
-    if getattr(value, "_parents", None) is parents:
+    if getattr(value, "_parents", None) is parents or depth > DEEPEST:
         return value
     if isinstance(value, dict):
-        tracked = TrackedDict({key: _tracked(inner, parents) for key, inner in value.items()})
+        tracked = TrackedDict({key: _tracked(inner, parents, depth + 1) for key, inner in value.items()})
     elif isinstance(value, list):
-        tracked = TrackedList([_tracked(inner, parents) for inner in value])
+        tracked = TrackedList([_tracked(inner, parents, depth + 1) for inner in value])
     else:
         return value
     tracked._parents = parents

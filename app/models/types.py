@@ -1,5 +1,6 @@
 """Column types that hold their promise on ORM, Core and bulk writes alike, for they act where a value is bound."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -173,6 +174,9 @@ class EncryptedToken(TypeDecorator[str]):
             ) from None
 
 
+NUL_IN_JSON = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+
+
 class SettingsJson(TypeDecorator[dict[str, Any]]):
     """jsonb that is validated as `BusinessSettings` when written, and kept as it was given."""
 
@@ -190,9 +194,13 @@ class SettingsJson(TypeDecorator[dict[str, Any]]):
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
         try:
             BusinessSettings.model_validate(value)
+            if not NUL_IN_JSON.search(json.dumps(value, ensure_ascii=False).encode().decode()):
+                return value
+            faults = "settings: a NUL cannot be stored"
         except ValidationError as error:
             faults = "; ".join(
                 ".".join(["settings", *map(str, fault["loc"])]) + f": {fault['msg']}" for fault in error.errors()
             )
-            raise InvalidValueError(f"Business settings are not valid: {faults}.") from None
-        return value
+        except ValueError:
+            faults = "settings: half of a surrogate pair, or a number of thousands of digits, cannot be stored"
+        raise InvalidValueError(f"Business settings are not valid: {faults}.")
