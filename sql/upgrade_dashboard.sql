@@ -459,7 +459,8 @@ CREATE TABLE businesses (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     name varchar(255) NOT NULL,
     business_type varchar(50) NOT NULL DEFAULT 'barberia',
-    settings jsonb NOT NULL DEFAULT '{}',
+    settings jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT ck_businesses_settings_is_object CHECK (jsonb_typeof(settings) = 'object'),
     is_active boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()

@@ -172,6 +172,11 @@ def test_without_a_business_outside_of_it_is_refused_before_the_flush(engine: En
     assert seen == []
 
 
+def test_settings_stay_an_object(engine: Engine) -> None:
+    with tenant_session(A, bind=engine) as session, pytest.raises(DBAPIError, match="ck_businesses_settings_is_object"):
+        session.execute(text("UPDATE businesses SET settings = '[1]'"))
+
+
 def test_reads_and_keys_of_others_are_empty(engine: Engine) -> None:
     with tenant_session(B, bind=engine) as session:
         theirs = customer("Theirs")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import String, text
+from sqlalchemy import CheckConstraint, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Flag, Timestamped, UuidPk
@@ -17,7 +17,10 @@ class Business(Timestamped, Base):
     """A business, such as a barbershop. Deleting one leaves the cascade to the database."""
 
     __tablename__ = "businesses"
-    __table_args__: Any = ({"comment": "Businesses: the tenants of the bot"},)
+    __table_args__: Any = (
+        CheckConstraint("jsonb_typeof(settings) = 'object'", name="settings_is_object"),
+        {"comment": "Businesses: the tenants of the bot"},
+    )
     __tenancy__: ClassVar[dict[str, str]] = {
         "using": "id = (SELECT current_business_id())",
         "grant": "SELECT, UPDATE (name, business_type, settings)",
