@@ -492,7 +492,7 @@ CREATE UNIQUE INDEX uq_whatsapp_numbers_phone_number_active ON whatsapp_numbers 
 CREATE TABLE users (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     email varchar(255) NOT NULL,
-    password_hash text NOT NULL CONSTRAINT ck_users_password_hash_is_a_hash CHECK (password_hash ~ '^\$(argon2(id|i|d)|2[abxy]|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$'),
+    password_hash text NOT NULL CONSTRAINT ck_users_password_hash_is_a_hash CHECK (password_hash ~ '^\$(argon2(id|i|d)|2[abxy]|bcrypt-sha256|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$'),
     full_name varchar(255),
     is_active boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now(),

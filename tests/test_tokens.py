@@ -149,6 +149,17 @@ def test_plaintext_is_refused_from_any_client(stored: Engine, written: str) -> N
         connection.execute(text("UPDATE whatsapp_numbers SET access_token = :t"), {"t": written})
 
 
+@pytest.mark.parametrize("written", [b"$2b$12$" + b"a" * 53, "$bcrypt-sha256$v=2,t=2b,r=12$" + "a" * 53])
+def test_a_hash_of_bcrypt_is_stored_as_text(engine: Engine, written: Any) -> None:
+    expected = written.decode() if isinstance(written, bytes) else written
+    with Session(engine) as session, session.begin():
+        user = User(email="a@b.co", password_hash=written)
+        assert user.password_hash == expected
+        session.add(user)
+        session.execute(insert(User).values(email="c@d.co", password_hash=written))
+    assert rows(engine.url, "SELECT DISTINCT password_hash FROM users") == [(expected,)]
+
+
 @pytest.mark.parametrize("written", ["secret", "", "$argon2id$short", "0123456789abcdef0123456789abcdef"])
 def test_what_cannot_be_a_hash_is_refused_from_any_client(engine: Engine, written: str) -> None:
     with engine.connect() as connection, pytest.raises(DBAPIError, match="password_hash_is_a_hash"):

@@ -29,7 +29,7 @@ depends_on = None
 DEFAULT = "00000000-0000-0000-0000-000000000001"
 IN_SCOPE = f"COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, '{DEFAULT}'::uuid)"
 PASSWORD_HASH = (
-    r"^\$(argon2(id|i|d)|2[abxy]|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$"
+    r"^\$(argon2(id|i|d)|2[abxy]|bcrypt-sha256|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$"
     r"|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$"
     r"|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$"
 )

@@ -57,24 +57,25 @@ def normalise_email(value: str) -> str:
 
 
 PASSWORD_HASH = (
-    r"^\$(argon2(id|i|d)|2[abxy]|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$"
+    r"^\$(argon2(id|i|d)|2[abxy]|bcrypt-sha256|scrypt|pbkdf2[a-z0-9-]*|5|6|7|y|gy)\$.{20,}$"
     r"|^(scrypt:[0-9]+:[0-9]+:[0-9]+|pbkdf2:[a-z0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]{40,}$"
     r"|^(pbkdf2_sha1|pbkdf2_sha256|argon2|bcrypt|bcrypt_sha256|scrypt)\$.{20,}$"
 )
 """What a password hash looks like: PHC and crypt(3) strings, Werkzeug's form, Django's form."""
 
 
-def check_password_hash(value: str) -> str:
-    """The value, where it can be a hash.
+def check_password_hash(value: str | bytes) -> str:
+    """The value, where it can be a hash, as `str`: bcrypt gives bytes.
 
     Raises:
         InvalidValueError: it cannot; the message does not repeat it.
     """
-    if not re.match(PASSWORD_HASH, str(value)):
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+    if not re.match(PASSWORD_HASH, text):
         raise InvalidValueError(
             "password_hash is not a password hash: hash the password first (argon2, bcrypt, scrypt or PBKDF2)."
         )
-    return value
+    return text
 
 
 class Secret(str):
