@@ -1,12 +1,13 @@
 """The engine and the sessions. Nothing connects, and no setting is read, before the first use."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import psycopg2
 from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url, text
@@ -69,6 +70,8 @@ def get_engine() -> Engine:
         database_url(), pool_pre_ping=True, pool_recycle=180, connect_args=CONNECT_ARGS, hide_parameters=True
     )
     event.listen(engine, "handle_error", _hide_row)
+    if hasattr(os, "register_at_fork"):  # a child that shares a connection reads its parent's rows
+        os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     return engine
 
 
@@ -89,6 +92,20 @@ class _Session(Session):
     def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:
         super().__init__(bind=get_engine() if bind is None else bind, **kwargs)
 
+    confined: "WeakSet[RootTransaction] | None" = None
+    """The transactions that a tenant session began and confined; None in any other session."""
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """As SQLAlchemy's, but a tenant session joins no transaction of a caller or of another tenant session."""
+        bind = super().get_bind(*args, **kwargs)
+        begun = bind.get_transaction() if isinstance(bind, Connection) else None
+        if self.confined is not None and begun is not None and begun not in self.confined:
+            raise TenantScopeError(
+                "A tenant session cannot join a transaction that it did not begin: commit or roll back what the "
+                "connection is in, or give the session an engine or a connection of its own."
+            )
+        return bind
+
 
 SessionLocal = sessionmaker(class_=_Session, expire_on_commit=False)
 """Makes sessions that see every business, as far as the login role does: for routing, jobs, administration."""
@@ -105,13 +122,25 @@ session_scope = SessionLocal.begin
 
 
 _CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
+_LINE_COMMENT = re.compile(r"--[^\n]*")
+_INNERMOST_COMMENT = re.compile(r"/\*((?!/\*|\*/).)*\*/", re.DOTALL)
 _ESCAPE = re.compile(
-    r"\bset_config\W*\(|\bpg_settings\b|\bu&\"|\b(query|cursor|table|schema|database)_to_xml"
-    r"|(^|;)\W*((re)?set\W+((local|session)\W+)?(role|session|authorization|session_authorization|app|all)\b"
-    r"|(commit|end|rollback|abort|begin|start|discard|do|prepare\W+transaction)\b(?!\W+((transaction|work)\W+)?to\b))",
-    re.IGNORECASE,
+    r"\bset_config\W*\(|\bpg_settings\b|\bpg_temp|\bu&\"|\b(query|cursor|table|schema|database)_to_xml|\bts_(stat|rewrite)\b"
+    r"|\bwith\W+hold\b|\b(create|replace|into)\W+((local|global)\W+)?temp(orary)?\W+\w(?!.*\bon\W+commit\W+drop\b)"
+    r"|(^|;)\W*(set\W+\b(?!(local|constraints|transaction)\b)|set\W+local\W+(role|session|session_authorization|app|all)\b"
+    r"|(reset|commit|end|rollback|abort|begin|start|discard|do|prepare\W+transaction)\b(?!\W+((transaction|work)\W+)?to\b))",
+    re.IGNORECASE | re.DOTALL,
 )
+
+
+def _escapes(statement: str) -> bool:
+    """Whether a statement leaves the scope: as it is, and as it reads with ever more of its comments taken out."""
+    seen = ""
+    while statement != seen:
+        if _ESCAPE.search(statement) or _ESCAPE.search(_LINE_COMMENT.sub(" ", statement)):
+            return True
+        seen, statement = statement, _INNERMOST_COMMENT.sub(" ", statement)
+    return False
 
 
 @contextmanager
@@ -122,10 +151,12 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
     business for that transaction only, which is safe behind a transaction pooler. New rows get the business;
     another one is refused. The caller commits; what is not committed is rolled back.
 
-    Refused where Python sees it: AUTOCOMMIT, DO blocks, and statements that change role or scope or end the
-    transaction, also beneath the session (`session.connection().commit()`). What it cannot see, and what only
-    the login role's own rights limit: a function of yours that changes the role, the same hidden from a reader
-    by comments within strings, and the raw DBAPI connection. Build no SQL from input.
+    Refused where Python sees it: AUTOCOMMIT, a transaction that the session did not begin, DO blocks, statements
+    that change role or scope or end the transaction, also beneath the session (`session.connection().commit()`),
+    and what would outlast the transaction on a pooled connection: SET without LOCAL, WITH HOLD, temporary
+    tables without ON COMMIT DROP. What it cannot see, and what only the login role's own rights limit: a function
+    of yours that changes the role, the same hidden from a reader by comments within strings, and the raw DBAPI
+    connection. Build no SQL from input.
 
     Args:
         business_id: the business in scope.
@@ -135,41 +166,47 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
         TenantScopeError: one of the refusals above.
         ValueError: business_id is not a UUID.
     """
-    scope = UUID(str(business_id))
-    confined: WeakKeyDictionary[Connection, RootTransaction | None] = WeakKeyDictionary()
+    try:
+        scope = UUID(str(business_id))
+    except ValueError:
+        raise ValueError("business_id of a tenant session is not a UUID: pass the id of a business.") from None
+    confined: WeakSet[RootTransaction] = WeakSet()
+    guarded: WeakSet[Connection] = WeakSet()
 
     def guard(connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool) -> None:
         if getattr(getattr(context, "compiled", None), "statement", None) is _CONFINE:
             return
-        if connection.get_transaction() is not confined[connection]:
+        if connection.get_transaction() not in confined:
             raise TenantScopeError(
                 "The transaction is not confined to the tenant session's business, for it could not be, or was ended "
                 "beneath the session: roll back, and use the session's own commit and rollback."
             )
-        if _ESCAPE.search(statement) or _ESCAPE.search(_COMMENT.sub(" ", statement)):
+        if _escapes(statement):
             raise TenantScopeError(
-                "A tenant session refuses statements that change role, scope or transaction: use a session of "
-                "SessionLocal for work beyond one business."
+                "A tenant session refuses statements that change role, scope or transaction, or outlast it: use SET "
+                "LOCAL, ON COMMIT DROP, or a session of SessionLocal for work beyond one business."
             )
 
     def confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
         if transaction.nested:
             return
-        if connection not in confined:
+        if connection not in guarded:
             event.listen(connection, "before_cursor_execute", guard)
-        confined[connection] = None  # nothing passes the guard until the scope is set
+            guarded.add(connection)
         if getattr(connection.connection.dbapi_connection, "autocommit", False):
             raise TenantScopeError(
                 "A tenant session cannot use AUTOCOMMIT: its scope lasts as long as the transaction."
             )
         connection.execute(_CONFINE, {"id": str(scope)})
-        confined[connection] = connection.get_transaction()
+        if (begun := connection.get_transaction()) is not None:
+            confined.add(begun)
 
     with SessionLocal(**kwargs) as session:
         session.info[TENANT_SCOPE] = scope
+        session.confined = confined
         event.listen(session, "after_begin", confine)
         try:
             yield session
         finally:
-            for connection in confined:
+            for connection in guarded:
                 event.remove(connection, "before_cursor_execute", guard)

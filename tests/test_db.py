@@ -1,8 +1,10 @@
 """`app.db`: which URLs it takes, what the engine is like, and what its sessions commit."""
 
 import logging
+import os
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,6 +183,23 @@ def test_a_dependency_yields_a_session_whose_caller_commits(bot_settings: URL) -
     assert rows(bot_settings, NAMES) == [("Committed",), ("Default business",)]
     assert isinstance(pool := get_engine().pool, QueuePool)
     assert pool.checkedout() == 0
+    get_engine().dispose()
+
+
+def test_a_forked_child_has_connections_of_its_own(bot_settings: URL) -> None:
+    with session_scope() as session:
+        parent = session.scalar(text("SELECT pg_backend_pid()"))
+    reader, writer = os.pipe()
+    with warnings.catch_warnings(action="ignore"):
+        child = os.fork()
+    if child == 0:  # pragma: no cover
+        with session_scope() as session:
+            os.write(writer, str(session.scalar(text("SELECT pg_backend_pid()"))).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(reader, 20)) != parent
+    with session_scope() as session:
+        assert session.scalar(text("SELECT pg_backend_pid()")) == parent
     get_engine().dispose()
 
 

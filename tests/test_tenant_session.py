@@ -1,5 +1,6 @@
 """tenant_session: each transaction of it is confined by the database, and Python refuses the ways out it can see."""
 
+import gc
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import URL, Engine, QueuePool, Table, create_engine, event, insert, select, text, update
+from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -225,6 +226,19 @@ ESCAPES = [
     "ROLLBACK",
     "PREPARE TRANSACTION 'x'",
     "DISCARD ALL",
+    "SET search_path = nowhere",
+    "SET SESSION statement_timeout = 0",
+    "CREATE TEMP TABLE report AS SELECT * FROM customers",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS report (a int)",
+    "CREATE OR REPLACE TEMP VIEW report AS SELECT 1",
+    "CREATE TABLE pg_temp.report (a int)",
+    "SELECT * INTO TEMP report FROM customers",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT name FROM customers",
+    "/* a /* */ b */ SET ROLE none",
+    "SELECT $$ /* $$; SET/*y*/ROLE none; SELECT $$ */ $$",
+    "SELECT '--'; /*x*/ SET/*y/*z*/*/ROLE none",
+    "SELECT * FROM ts_stat('SELECT to_tsvector(set_'||'config(''role'',''none'',true))')",
+    "SELECT ts_rewrite('a'::tsquery, 'SELECT 1')",
 ]
 
 
@@ -251,6 +265,9 @@ def test_escapes_are_refused(engine: Engine, statement: str) -> None:
         "SAVEPOINT mine; ROLLBACK TO SAVEPOINT mine; ROLLBACK WORK TO mine; RELEASE mine",
         "SET LOCAL statement_timeout = '5s'",
         "SET CONSTRAINTS ALL DEFERRED",
+        "SET  TRANSACTION READ ONLY",
+        "CREATE TEMP TABLE report ON COMMIT DROP AS SELECT * FROM customers",
+        "SELECT 'image/*', '*/*'",
         "SELECT current_setting('role'), 'set role'",
         "INSERT INTO customers (whatsapp_id, name) VALUES ('1', 'x') ON CONFLICT DO NOTHING",
     ],
@@ -296,8 +313,39 @@ def test_a_connection_of_the_caller_is_confined_too(engine: Engine) -> None:
         assert connection.execute(WHO).one() == (engine.url.username, "")
 
 
+def test_a_transaction_that_the_session_did_not_begin_is_refused(engine: Engine) -> None:
+    refused = pytest.raises(TenantScopeError, match="cannot join a transaction that it did not begin")
+    with engine.connect() as connection:
+        with connection.begin(), tenant_session(A, bind=connection) as session:
+            with refused:
+                session.execute(WHO)
+            assert connection.execute(WHO).one()[0] == engine.url.username
+        with tenant_session(A, bind=connection) as outer, tenant_session(B, bind=connection) as inner:
+            assert outer.execute(WHO).one() == CONFINED
+            with refused:
+                inner.execute(WHO)
+            outer.commit()
+            with pytest.raises(TenantScopeError, match="not confined"):  # while the outer one lasts
+                inner.execute(WHO)
+            with refused:
+                outer.execute(WHO)
+
+
+def test_a_long_session_keeps_no_connection_of_the_past(engine: Engine) -> None:
+    with tenant_session(A, bind=engine) as session:
+        for _ in range(30):
+            session.execute(text("SELECT 1"))
+            session.commit()
+        gc.collect()
+        there = [row for row in gc.get_objects() if type(row) is Connection and row.engine is engine]
+    assert len(there) < 5
+
+
 def test_no_uuid_is_refused_before_anything(engine: Engine) -> None:
-    with pytest.raises(ValueError, match="UUID"), tenant_session(f"{A}' OR true --", bind=engine):
+    with (
+        pytest.raises(ValueError, match="business_id of a tenant session is not a UUID"),
+        tenant_session(f"{A}' OR true --", bind=engine),
+    ):
         pass
 
 
