@@ -4,13 +4,15 @@ import argparse
 import sys
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import Engine, Text, bindparam, select, type_coerce, update
+from sqlalchemy import Engine, Text, bindparam, select, text, type_coerce, update
 from sqlalchemy.exc import DBAPIError
 from tqdm import tqdm
 
 from app.db import get_engine
 from app.models import WhatsappNumber as Number
-from app.models.types import token_keys
+from app.models.types import TokenError, token_keys
+
+HIDDEN = "SELECT row_security_active('whatsapp_numbers') AND NOT pg_has_role(current_user, 'app_service', 'USAGE')"
 
 
 def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
@@ -20,13 +22,18 @@ def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
     goes on where it stopped. Messages go on; a change of a number waits for a batch at most.
 
     Raises:
-        app.models.types.TokenError: no key, or none fits a token; the batches before it are kept.
+        app.models.types.TokenError: no key, none fits a token (the batches before it are kept), or the role does not see all rows.
     """
     first = token_keys()[0]
     stored = type_coerce(Number.access_token, Text).label("stored")
     query = select(Number.id, Number.access_token.label("token"), stored).where(stored.is_not(None))
     encrypt = update(Number).where(Number.id == bindparam("row")).values(access_token=bindparam("token"))
     with engine.begin() as connection:
+        if connection.scalar(text(HIDDEN)):
+            raise TokenError(
+                "Row level security hides tokens from this role: log in as one that owns whatsapp_numbers, or run "
+                "GRANT app_service TO it."
+            )
         ids = connection.scalars(select(Number.id).where(stored.is_not(None)).order_by(Number.id)).all()
     changed = 0
     for start in tqdm(range(0, len(ids), batch), desc="batches of tokens", unit="", file=sys.stderr, disable=None):

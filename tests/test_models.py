@@ -161,6 +161,11 @@ def test_a_repr_loads_nothing(engine: Engine, business: Business, session: Sessi
         " +57.300.123.4567 ",
         PHONE,
         "57/300/1234567",
+        "WhatsApp:+57 300 123 4567",
+        "TEL:+57 300 123 4567",
+        "+57 (0)300 123 4567",
+        "\u202a+57 300\u2011123\u20134567\u202c",
+        573001234567,
     ],
 )
 def test_phone_numbers_become_e164(session: Session, business: Business, written: str) -> None:
@@ -174,7 +179,19 @@ def test_phone_numbers_become_e164(session: Session, business: Business, written
 
 
 @pytest.mark.parametrize(
-    "written", ["", "hola", "+57 300", "+0573001234567", "573001234567890123", "+57300123456x", "٠١٢٣٤٥٦٧٨٩", None]
+    "written",
+    [
+        "",
+        "hola",
+        "+57 300",
+        "+0573001234567",
+        "573001234567890123",
+        "+57300123456x",
+        "٠١٢٣٤٥٦٧٨٩",
+        None,
+        573001234567.0,
+        True,
+    ],
 )
 def test_what_cannot_be_a_number_raises(session: Session, written: Any) -> None:
     with pytest.raises(InvalidValueError, match=r"E\.164, such as \+573001234567"):
@@ -195,7 +212,10 @@ def test_emails_are_stored_trimmed_and_lower_case(session: Session) -> None:
     assert session.scalars(select(User.email).where(User.email.like("luis%"))).all() == ["luis@example.com"]
 
 
-@pytest.mark.parametrize("written", ["", "ana", "@example.com", "ana@", "a b@example.com", "a@b@c", None])
+@pytest.mark.parametrize(
+    "written",
+    ["", "ana", "@example.com", "ana@", "a b@example.com", "a@b@c", None, b"a@b.co", "a\0@b.co", "a@b.co\u200b"],
+)
 def test_what_cannot_be_an_email_raises(written: Any) -> None:
     with pytest.raises(InvalidValueError, match=r"such as ana@example\.com"):
         User(email=written)

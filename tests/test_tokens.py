@@ -127,6 +127,22 @@ def test_every_way_to_write_encrypts(engine: Engine, write: Callable[[Session], 
     assert len({*ciphertexts}) == len(ciphertexts)
 
 
+@pytest.mark.parametrize("written", [TOKEN + "\ud800", TOKEN.encode(), {"t": TOKEN}])
+def test_what_is_no_text_is_refused_without_repeating_it(engine: Engine, written: Any) -> None:
+    with Session(engine) as session:
+        session.add(N(**number(1, written)))
+        with pytest.raises(InvalidValueError, match="access_token is not text") as caught:
+            session.flush()
+    assert "EAAG" not in "".join(map(repr, (caught.value, caught.value.__cause__, caught.value.__context__)))
+
+
+@pytest.mark.parametrize("separator", [" ", "\n", ";"])
+def test_keys_that_no_comma_separates_are_refused(stored: Engine, separator: str) -> None:
+    keys = environment(ACCESS_TOKEN_KEYS=f"{NEW_KEY}{separator}{TOKEN_KEY}")
+    with keys, Session(stored) as session, pytest.raises(TokenError, match="not a Fernet key"):
+        session.scalars(select(N)).all()
+
+
 def test_returning_refresh_and_null(stored: Engine) -> None:
     with Session(stored) as session:
         assert session.execute(update(N).values(access_token="EAAG-2").returning(N.access_token)).all() == [("EAAG-2",)]
@@ -296,6 +312,19 @@ def test_rotation_in_batches(bot_settings: URL, engine: Engine, capsys: pytest.C
     with environment(ACCESS_TOKEN_KEYS=NEW_KEY), Session(engine) as session:
         found = session.scalars(select(N.access_token).order_by(N.phone_number)).all()
         assert found == [f"EAAG-{i}" for i in range(7)] + [None]
+
+
+def test_a_role_that_does_not_see_every_token_rotates_none(stored: Engine) -> None:
+    login = "rotates_tokens"
+    execute(stored.url, f"CREATE ROLE {login} LOGIN", f"GRANT app_tenant TO {login}")
+    try:
+        done = run("rotate", DATABASE_URL=plain(stored.url.set(username=login)))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("Row level security hides tokens from this role: ")
+        execute(stored.url, f"GRANT app_service TO {login}")
+        assert run("rotate", DATABASE_URL=plain(stored.url.set(username=login))).stdout.startswith("0 of 1 tokens")
+    finally:
+        execute(stored.url, f"DROP ROLE {login}")
 
 
 def test_an_interrupted_rotation_goes_on(bot_settings: URL, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -26,15 +27,17 @@ class TokenError(RuntimeError, DontWrapMixin):
     """An access token cannot be encrypted or decrypted; the message names the row, never the secret."""
 
 
-def normalise_phone_number(value: str) -> str:
+def normalise_phone_number(value: str | int) -> str:
     """E.164 (ITU-T): `+`, then 8 to 15 digits that do not begin with 0.
 
-    Takes what people and providers write: `whatsapp:+57 300 123 4567`, `0057300...`, `57300...`.
+    Takes what people and providers write: `whatsapp:+57 300 123 4567`, `0057300...`, `tel:+44 (0)20 ...`.
 
     Raises:
         InvalidValueError: the value cannot be a number with its country code.
     """
-    compact = re.sub(r"[\s().\-/]", "", str(value).strip().removeprefix("whatsapp:"))
+    written = str(value) if type(value) in {str, int} else ""  # a float would become another number
+    visible = "".join(c for c in written.casefold() if unicodedata.category(c) not in {"Cf", "Pd"}).strip()
+    compact = re.sub(r"\(0\)|[\s()./]", "", re.sub("^(whatsapp|tel):", "", visible))
     number = re.fullmatch(r"(?:\+|00)?([1-9][0-9]{7,14})", compact)
     if number is None:
         raise InvalidValueError(
@@ -48,10 +51,10 @@ def normalise_email(value: str) -> str:
     """The address trimmed and in lower case.
 
     Raises:
-        InvalidValueError: there is no text on both sides of one @.
+        InvalidValueError: it is no text, or there is no printable text on both sides of one @.
     """
-    email = str(value).strip().lower()
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+    email = value.strip().lower() if isinstance(value, str) else ""
+    if not email.isprintable() or not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
         raise InvalidValueError(f"email {value!r} is not an address such as ana@example.com.")
     return email
 
@@ -130,13 +133,12 @@ def token_keys() -> list[Fernet]:
             "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
             "make a key with `python -m app.tokens new-key` and put it into the environment or .env."
         )
-    try:
-        return [Fernet(key) for key in keys]
-    except ValueError:
+    if not all(re.fullmatch("[A-Za-z0-9_-]{43}=", key) for key in keys):  # base64 would stop at the first =
         raise TokenError(
             "ACCESS_TOKEN_KEYS holds something that is not a Fernet key: "
             "separate keys made with `python -m app.tokens new-key` by commas."
-        ) from None
+        )
+    return [Fernet(key) for key in keys]
 
 
 def _origin(column: ColumnElement[Any]) -> object:
@@ -151,7 +153,13 @@ class EncryptedToken(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else MultiFernet(token_keys()).encrypt(value.encode()).decode()
+        try:
+            return None if value is None else MultiFernet(token_keys()).encrypt(value.encode()).decode()
+        except (AttributeError, UnicodeEncodeError):
+            fault = InvalidValueError(
+                "access_token is not text that can be encrypted: set it to the str that Meta gave."
+            )
+        raise fault
 
     def column_expression(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """Select the row's id with its ciphertext, so that an error can name the row."""
