@@ -51,6 +51,8 @@ def database_url() -> URL:
             "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "
             "(percent-encode the password's special characters)."
         ) from None
+    if "@" in (url.host or ""):
+        raise DatabaseUrlError("DATABASE_URL has an @ in its password or host: percent-encode it there, as %40.")
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
         raise DatabaseUrlError(
             f"DATABASE_URL names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
