@@ -1,5 +1,6 @@
 """The three statements that every message runs."""
 
+import re
 import uuid
 from datetime import datetime
 
@@ -66,12 +67,15 @@ def record_message(
     there and False, also when two webhooks race: the later waits for the earlier. Without a
     whatsapp_message_id every call inserts. The transaction is the caller's, and READ COMMITTED.
 
+    An empty whatsapp_message_id is none. NUL and lone surrogates, which PostgreSQL cannot store, are replaced by U+FFFD.
+
     Index: uq_conversations_business_id_whatsapp_message_id.
     """
+    whatsapp_message_id = whatsapp_message_id or None
     values = {
         "business_id": business_id,
         "whatsapp_id": whatsapp_id,
-        "message": message,
+        "message": re.sub("[\0\ud800-\udfff]", "\ufffd", message),
         "role": role,
         "whatsapp_message_id": whatsapp_message_id,
         "whatsapp_number_id": whatsapp_number_id,

@@ -2,15 +2,16 @@
 
 import json
 import uuid
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert, inspect, select, update
+from sqlalchemy import URL, Engine, event, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.db import SessionLocal, get_engine, tenant_session
 from app.models import DEFAULT_BUSINESS_ID, Base, Business, Conversation, Customer, User, UserBusiness, WhatsappNumber
 from app.models.types import InvalidValueError
 
@@ -120,6 +121,30 @@ def test_to_dict_is_json_ready_whatever_the_columns_of_a_team_hold() -> None:
         "2025-06-01T09:00:00+00:00",
         "9999-12-31",
     )
+
+
+def test_to_dict_of_a_changed_row_has_the_time_of_the_change(bot_settings: URL) -> None:
+    with SessionLocal() as session:
+        user = User(email="ana@example.com", password_hash=HASH)
+        session.add_all([user, UserBusiness(user=user, business_id=DEFAULT_BUSINESS_ID)])
+        session.commit()
+    before = user.to_dict()["updated_at"]
+    with SessionLocal() as session:
+        session.add(user)
+        user.full_name = "Ana"
+        session.commit()
+    assert user.to_dict()["updated_at"] > before
+    with tenant_session(DEFAULT_BUSINESS_ID) as session:
+        business = session.get_one(Business, DEFAULT_BUSINESS_ID)
+        before = business.to_dict()["updated_at"]
+        business.name = "New"
+        session.commit()
+    assert business.to_dict()["updated_at"] > before
+    get_engine().dispose()
+
+
+def test_to_dict_of_a_team_has_times_as_iso() -> None:
+    assert Customer(name="x", age=time(9, 30, tzinfo=UTC)).to_dict()["age"] == "09:30:00+00:00"
 
 
 def test_what_is_done_to_a_dict_is_not_done_to_the_row(session: Session, business: Business) -> None:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, event, text
+from sqlalchemy import URL, Engine, event, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.models import DEFAULT_BUSINESS_ID, Business, Conversation, WhatsappNumber
+from app.models.types import InvalidValueError
 from app.queries import last_messages, record_message, route_webhook
 from tests.conftest import MakeDatabase
 from tests.support import OTHER_ID, add_business, engine_of, execute, wait_until
@@ -180,9 +181,34 @@ def test_a_message_is_recorded_once_for_a_business(database: URL, session: Sessi
     assert other.id != first.id
 
 
-def test_messages_without_an_id_are_all_recorded(session: Session) -> None:
-    assert record(session, None)[1]
-    assert record(session, None)[1]
+@pytest.mark.parametrize("message_id", [None, ""])
+def test_messages_without_an_id_are_all_recorded(session: Session, message_id: str | None) -> None:
+    assert record(session, message_id)[1]
+    assert record(session, message_id)[1]
+
+
+def test_what_cannot_be_stored_of_a_message_is_replaced(session: Session) -> None:
+    assert record(session, message="a\0b\ud83d 💈")[0].message == "a\ufffdb\ufffd 💈"
+
+
+def test_a_timestamp_without_zone_is_refused(session: Session) -> None:
+    naive = datetime(2025, 6, 1, 9)
+    with pytest.raises(InvalidValueError, match="has no time zone"):
+        record(session, timestamp=naive)
+    session.add(
+        Conversation(business_id=DEFAULT_BUSINESS_ID, whatsapp_id="1", message="x", role="user", timestamp=naive)
+    )
+    with pytest.raises(InvalidValueError, match="has no time zone"):
+        session.flush()
+    session.rollback()
+    with pytest.raises(InvalidValueError, match="has no time zone"):
+        session.scalars(select(Conversation).where(Conversation.timestamp > naive)).all()
+    row, _ = record(session, timestamp=naive.replace(tzinfo=UTC))
+    day = timedelta(days=1)
+    assert session.execute(select(Conversation.timestamp - day, Conversation.timestamp - func.now() < day)).one() == (
+        row.timestamp - day,
+        True,
+    )
 
 
 def test_what_else_is_wrong_with_a_message_is_said(database: URL, session: Session) -> None:

@@ -173,6 +173,11 @@ def test_without_a_business_outside_of_it_is_refused_before_the_flush(engine: En
     assert seen == []
 
 
+def test_a_new_business_is_not_named_none(engine: Engine) -> None:
+    with tenant_session(A, bind=engine) as session, pytest.raises(TenantScopeError, match="belongs to a new business"):
+        flush(session, customer(business=Business(name="x")))
+
+
 def test_settings_stay_an_object(engine: Engine) -> None:
     with tenant_session(A, bind=engine) as session, pytest.raises(DBAPIError, match="ck_businesses_settings_is_object"):
         session.execute(text("UPDATE businesses SET settings = '[1]'"))

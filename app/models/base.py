@@ -2,12 +2,12 @@
 
 import json
 import uuid
-from datetime import datetime
+from datetime import date, datetime, time
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
-    TIMESTAMP,
     UUID,
+    FetchedValue,
     ForeignKey,
     Index,
     MetaData,
@@ -19,6 +19,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
+
+from app.models.types import Timestamptz
 
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
 """The business that every row of the single-business database belongs to."""
@@ -45,7 +47,7 @@ class Base(DeclarativeBase):
             "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: UUID(), datetime: TIMESTAMP(timezone=True)}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: UUID(), datetime: Timestamptz()}
     __tenancy__: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -81,15 +83,19 @@ def _index_foreign_keys(table: Table) -> None:
 
 
 def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    return value.isoformat() if isinstance(value, date | time) else str(value)
 
 
 class Timestamped:
     """Mixin: created_at and updated_at. A trigger sets updated_at wherever the row changes, whoever changes it."""
 
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
     created_at: Mapped[Timestamp] = mapped_column(sort_order=900, comment="When the row was inserted")
     updated_at: Mapped[Timestamp] = mapped_column(
-        sort_order=901, comment="When the row was last changed; set by the trigger set_updated_at"
+        sort_order=901,
+        server_onupdate=FetchedValue(),
+        comment="When the row was last changed; set by the trigger set_updated_at",
     )
 
 
@@ -144,6 +150,6 @@ def _bind_to_scope(session: Session, *_: object) -> None:
             row.business_id = scope
         elif scope not in (None, owner):
             raise TenantScopeError(
-                f"{type(row).__name__} belongs to business {owner}, but the session is bound to {scope}: "
+                f"{type(row).__name__} belongs to {'a new business' if owner is None else f'business {owner}'}, but the session is bound to {scope}: "
                 "write it in that business's own tenant_session."
             )

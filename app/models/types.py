@@ -4,11 +4,23 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Dialect, Label, String, Text, cast, inspect, literal_column, type_coerce
+from sqlalchemy import (
+    TIMESTAMP,
+    ColumnElement,
+    Dialect,
+    Label,
+    String,
+    Text,
+    cast,
+    inspect,
+    literal_column,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DontWrapMixin
 from sqlalchemy.sql import operators
@@ -144,6 +156,24 @@ def token_keys() -> list[Fernet]:
 def _origin(column: ColumnElement[Any]) -> object:
     """The table that a column of a table, an alias or a subquery comes from."""
     return getattr(next(iter(column.base_columns)), "table", None)
+
+
+class Timestamptz(TypeDecorator[datetime]):
+    """A moment: a datetime without a zone, which each session would read in its own, is refused."""
+
+    impl: Any = TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if isinstance(value, datetime) and value.utcoffset() is None:
+            raise InvalidValueError(
+                f"timestamp {value} has no time zone: use datetime.now(UTC) or datetime.fromtimestamp(t, UTC)."
+            )
+        return value
+
+    def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
+        """What is added to a moment is an interval."""
+        return self if isinstance(value, datetime) else self.impl_instance.coerce_compared_value(op, value)
 
 
 class EncryptedToken(TypeDecorator[str]):
