@@ -51,7 +51,9 @@ def database_url() -> URL:
             "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "
             "(percent-encode the password's special characters)."
         ) from None
-    if "@" in (url.host or ""):
+    if url.password == "[YOUR-PASSWORD]":
+        raise DatabaseUrlError("DATABASE_URL still has the placeholder [YOUR-PASSWORD]: put the password there.")
+    if "@" in f"{url.host}{url.database}":
         raise DatabaseUrlError("DATABASE_URL has an @ in its password or host: percent-encode it there, as %40.")
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
         raise DatabaseUrlError(

@@ -54,12 +54,18 @@ def test_what_is_no_url_is_refused_without_repeating_it(url: str) -> None:
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("password", ["s3cr@t123", "s@3cr@t123"])
+@pytest.mark.parametrize("password", ["s3cr@t123", "s@3cr@t123", "s3cr@t12/3"])
 def test_a_password_that_is_not_encoded_is_not_shown(password: str) -> None:
     url = f"postgresql://bot:{password}@127.0.0.1/bot"
     with environment(DATABASE_URL=url), pytest.raises(DatabaseUrlError, match="percent-encode") as refused:
         database_url()
-    assert "t123" not in str(refused.value)
+    assert "t12" not in str(refused.value)
+
+
+def test_the_placeholder_of_supabase_is_named() -> None:
+    url = "postgresql://postgres:[YOUR-PASSWORD]@db.example.com:5432/postgres"
+    with environment(DATABASE_URL=url), pytest.raises(DatabaseUrlError, match="still has the placeholder"):
+        database_url()
 
 
 def test_the_url_may_be_in_a_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
