@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -141,10 +141,6 @@ def test_to_dict_of_a_changed_row_has_the_time_of_the_change(bot_settings: URL) 
         session.commit()
     assert business.to_dict()["updated_at"] > before
     get_engine().dispose()
-
-
-def test_to_dict_of_a_team_has_times_as_iso() -> None:
-    assert Customer(name="x", age=time(9, 30, tzinfo=UTC)).to_dict()["age"] == "09:30:00+00:00"
 
 
 def test_what_is_done_to_a_dict_is_not_done_to_the_row(session: Session, business: Business) -> None:

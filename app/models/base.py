@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from datetime import date, datetime, time
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
@@ -83,7 +83,7 @@ def _index_foreign_keys(table: Table) -> None:
 
 
 def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, date | time) else str(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class Timestamped:
@@ -104,7 +104,9 @@ class TenantOwned:
 
     `business_id` takes the business in scope by default, else the default business, which serves the
     single-business bot. Row level security binds `app_tenant` to the business in scope; `__tenancy__` may
-    narrow the grant. Refer to another tenant's table by a composite key that begins with business_id.
+    narrow the grant. Refer to another tenant's table by a composite key that begins with business_id. Bulk
+    inserts outside of a tenant session (`session.execute(insert(Model), rows)`) are not asked for a business_id:
+    the default business gets the rows that have none.
     """
 
     __tenancy__: ClassVar[dict[str, str]] = {

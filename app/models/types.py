@@ -208,8 +208,8 @@ class EncryptedToken(TypeDecorator[str]):
         except InvalidToken:
             raise TokenError(
                 f"The access token of whatsapp_numbers {row or '(id not selected)'} cannot be decrypted: no key in "
-                "ACCESS_TOKEN_KEYS fits, or the ciphertext was altered; add the key it was written with, or set the "
-                "token again."
+                "ACCESS_TOKEN_KEYS fits, or the ciphertext was altered; add the key it was written with, or set the token "
+                "by session.execute(update(WhatsappNumber).where(WhatsappNumber.id == id).values(access_token=token))."
             ) from None
 
 
