@@ -70,8 +70,8 @@ DRIFTS = {
     ),
     "nullable": ("ALTER TABLE customers ALTER name DROP NOT NULL", "column customers.name: nullability expected NOT"),
     "type changed": (
-        "ALTER TABLE businesses ALTER settings DROP DEFAULT, ALTER settings TYPE json, ALTER settings SET DEFAULT '{}'",
-        "column businesses.settings: type expected jsonb, found json",
+        "ALTER TABLE users ALTER full_name TYPE text",
+        "column users.full_name: type expected character varying(255), found text",
     ),
     "column dropped": ("ALTER TABLE users DROP COLUMN full_name", "column users.full_name: missing"),
     "table comment": ("COMMENT ON TABLE users IS NULL", "table users: comment expected People"),
