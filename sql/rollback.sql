@@ -439,7 +439,8 @@ BEGIN
     ALTER TABLE customers DROP COLUMN IF EXISTS business_id;
     -- An index on a time is dropped here, and built again concurrently.
     indexes := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive)));
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
+ ORDER BY indexrelid::regclass::text);
     EXECUTE format('COMMENT ON FUNCTION single_business_only() IS %L',
         obj_description('single_business_only()'::regprocedure, 'pg_proc')::jsonb || to_jsonb(ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i)));
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM unnest(indexes) AS i), '');
@@ -513,7 +514,8 @@ BEGIN
     ALTER TABLE conversations DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_number_id, DROP COLUMN IF EXISTS whatsapp_message_id;
     -- An index on a time is dropped here, and built again concurrently.
     indexes := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive)));
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
+ ORDER BY indexrelid::regclass::text);
     EXECUTE format('COMMENT ON FUNCTION single_business_only() IS %L',
         obj_description('single_business_only()'::regprocedure, 'pg_proc')::jsonb || to_jsonb(ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i)));
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM unnest(indexes) AS i), '');

@@ -797,11 +797,12 @@ ALTER TABLE customers ADD CONSTRAINT fk_customers_businesses FOREIGN KEY (busine
 DO $times$
 DECLARE
     naive text[] := ARRAY(SELECT attname::text FROM pg_attribute
-                           WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype);
+                           WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype ORDER BY 1);
     indexes regclass[] := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive)));
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
+ ORDER BY indexrelid::regclass::text);
     legacy jsonb := jsonb_build_object('naive', naive, 'indexes', ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i), 'undo', (
-        SELECT jsonb_agg(jsonb_build_array(col, statement)) FROM (
+        SELECT jsonb_agg(jsonb_build_array(col, statement) ORDER BY statement) FROM (
             SELECT attname, concat(
                        format('ALTER TABLE customers ALTER COLUMN %I DROP DEFAULT', attname),
                        CASE WHEN attname = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamp', attname) END,
@@ -945,11 +946,12 @@ ALTER TABLE conversations ADD CONSTRAINT fk_conversations_businesses FOREIGN KEY
 DO $times$
 DECLARE
     naive text[] := ARRAY(SELECT attname::text FROM pg_attribute
-                           WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype);
+                           WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype ORDER BY 1);
     indexes regclass[] := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive)));
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
+ ORDER BY indexrelid::regclass::text);
     legacy jsonb := jsonb_build_object('naive', naive, 'indexes', ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i), 'undo', (
-        SELECT jsonb_agg(jsonb_build_array(col, statement)) FROM (
+        SELECT jsonb_agg(jsonb_build_array(col, statement) ORDER BY statement) FROM (
             SELECT attname, concat(
                        format('ALTER TABLE conversations ALTER COLUMN %I DROP DEFAULT', attname),
                        CASE WHEN attname = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamp', attname) END,

@@ -191,6 +191,34 @@ def test_slow_changes_of_a_table_that_exists_take_safe_forms(copy: Copy) -> None
     copy.alembic("downgrade", "-1")
 
 
+def test_a_trigger_a_unique_key_and_a_key_to_another_table_of_a_table_that_exists(copy: Copy) -> None:
+    copy.add_model("booking", BOOKING)
+    copy.revise("bookings")
+    copy.alembic("upgrade", "head")
+    for lost in (
+        "TRIGGER set_updated_at ON bookings",
+        "POLICY app_tenant ON customers",
+        "POLICY app_service ON customers",
+    ):
+        execute(copy.url, f"DROP {lost}")
+    key = BOOKING[BOOKING.index("        ForeignKeyConstraint(") : BOOKING.index('        {"comment"')]
+    unique = '        UniqueConstraint("business_id", "whatsapp_id", "starts_at"),\n'
+    copy.add_model(
+        "booking", BOOKING.replace(key, unique).replace("ForeignKeyConstraint, String", "String, UniqueConstraint")
+    )
+    revision = copy.revise("once at a time")
+    for form in (
+        "done=ops.has_policy('customers'), lock='customers'",
+        "op.drop_constraint(op.f('fk_bookings_customers'), 'bookings', type_='foreignkey')",
+        "ops.create_unique_concurrently('uq_bookings_business_id_whatsapp_id_starts_at', 'bookings', "
+        "'business_id, whatsapp_id, starts_at')",
+    ):
+        assert form in revision
+    copy.alembic("upgrade", "head")
+    copy.alembic("check")
+    copy.alembic("downgrade", "-1")
+
+
 def test_a_revision_names_types_as_they_are_in_the_database_and_each_percent_sign_once(copy: Copy) -> None:
     model = BOOKING.replace(
         '{"comment": "Appointments"},',

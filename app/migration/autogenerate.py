@@ -73,27 +73,26 @@ def compare_mixins(
     declared: Table | None,
 ) -> PriorityDispatchResult:
     """The comparator of a table: trigger and tenancy that its mixins declare, against those it has."""
-    if declared is None or context.connection is None:
-        return PriorityDispatchResult.CONTINUE
-    if (quoted := postgresql.dialect().identifier_preparer.quote(name)) != name:  # type: ignore[no-untyped-call]
-        raise ValueError(
-            f"The table name {quoted} needs quotes in SQL: give the model a __tablename__ that needs none."
-        )
-    if enums := [c.name for c in declared.c if isinstance(c.type, Enum) and c.type.native_enum]:
-        raise ValueError(
-            f"The enum {name}.{enums[0]} would be a type of its own: use Enum(..., native_enum=False), or String."
-        )
-    there = context.connection.execute(_THERE, {"table": name}).one()
-    tenancy = declared.info.get("tenancy")
-    wanted = {
-        "create_updated_at_trigger": ("updated_at" in declared.c, there.trigger, {}),
-        "enable_tenancy": (bool(tenancy), there.policy, tenancy or {}),
-    }
-    for operation, (is_wanted, is_there, options) in wanted.items():
-        if is_wanted and not is_there:
-            modify.ops.append(SchemaOp(operation, name, **options))
-        elif is_there and not is_wanted:
-            modify.ops.insert(0, SchemaOp(INVERSE[operation], name))
+    if declared is not None and context.connection is not None:
+        if (quoted := postgresql.dialect().identifier_preparer.quote(name)) != name:  # type: ignore[no-untyped-call]
+            raise ValueError(
+                f"The table name {quoted} needs quotes in SQL: give the model a __tablename__ that needs none."
+            )
+        if enums := [c.name for c in declared.c if isinstance(c.type, Enum) and c.type.native_enum]:
+            raise ValueError(
+                f"The enum {name}.{enums[0]} would be a type of its own: use Enum(..., native_enum=False), or String."
+            )
+        there = context.connection.execute(_THERE, {"table": name}).one()
+        tenancy = declared.info.get("tenancy")
+        wanted = {
+            "create_updated_at_trigger": ("updated_at" in declared.c, there.trigger, {}),
+            "enable_tenancy": (bool(tenancy), there.policy, tenancy or {}),
+        }
+        for operation, (is_wanted, is_there, options) in wanted.items():
+            if is_wanted and not is_there:
+                modify.ops.append(SchemaOp(operation, name, **options))
+            elif is_there and not is_wanted:
+                modify.ops.insert(0, SchemaOp(INVERSE[operation], name))
     return PriorityDispatchResult.CONTINUE
 
 

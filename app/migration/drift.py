@@ -135,15 +135,14 @@ def _render_drift(_: AutogenContext, op: DriftOp) -> str:
 def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> PriorityDispatchResult:
     """The comparator: every difference as a line on stderr, and as an operation where Alembic found none."""
     metadata = context.metadata
-    if context.connection is None or not isinstance(metadata, MetaData):
-        return PriorityDispatchResult.CONTINUE
-    new_tables = {o.table_name for o in upgrade_ops.ops if isinstance(o, ops.CreateTableOp)}
-    drifts = find_drift(context.connection, metadata)
-    drifts = [d for d in drifts if not any(f" {t}" in d.object.replace(".", " ") for t in new_tables)]
-    for drift in drifts:
-        print(f"drift: {drift!r}", file=sys.stderr)
-    if not upgrade_ops.ops:
-        upgrade_ops.ops.extend(DriftOp(drift) for drift in drifts)
+    if context.connection is not None and isinstance(metadata, MetaData):
+        new_tables = {o.table_name for o in upgrade_ops.ops if isinstance(o, ops.CreateTableOp)}
+        drifts = find_drift(context.connection, metadata)
+        drifts = [d for d in drifts if not any(f" {t}" in d.object.replace(".", " ") for t in new_tables)]
+        for drift in drifts:
+            print(f"drift: {drift!r}", file=sys.stderr)
+        if not upgrade_ops.ops:
+            upgrade_ops.ops.extend(DriftOp(drift) for drift in drifts)
     return PriorityDispatchResult.CONTINUE
 
 
