@@ -192,8 +192,13 @@ def test_slow_changes_of_a_table_that_exists_take_safe_forms(copy: Copy) -> None
 
 
 def test_a_trigger_a_unique_key_and_a_key_to_another_table_of_a_table_that_exists(copy: Copy) -> None:
-    copy.add_model("booking", BOOKING)
+    key = BOOKING[BOOKING.index("        ForeignKeyConstraint(") : BOOKING.index('        {"comment"')]
+    index = '        Index(None, "business_id", "whatsapp_id"),\n'  # which a key brings along
+    copy.add_model("booking", BOOKING.replace(key, index).replace("ForeignKeyConstraint", "Index"))
     copy.revise("bookings")
+    copy.alembic("upgrade", "head")
+    copy.add_model("booking", BOOKING)
+    assert "done=ops.has_constraint('bookings', 'fk_bookings_customers'), lock='bookings'" in copy.revise("a key")
     copy.alembic("upgrade", "head")
     for lost in (
         "TRIGGER set_updated_at ON bookings",
@@ -201,7 +206,6 @@ def test_a_trigger_a_unique_key_and_a_key_to_another_table_of_a_table_that_exist
         "POLICY app_service ON customers",
     ):
         execute(copy.url, f"DROP {lost}")
-    key = BOOKING[BOOKING.index("        ForeignKeyConstraint(") : BOOKING.index('        {"comment"')]
     unique = '        UniqueConstraint("business_id", "whatsapp_id", "starts_at"),\n'
     copy.add_model(
         "booking", BOOKING.replace(key, unique).replace("ForeignKeyConstraint, String", "String, UniqueConstraint")
