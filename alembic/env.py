@@ -69,9 +69,11 @@ try:
 except DryRun:
     context.get_context().impl.static_output("ROLLBACK;")
 except (DBAPIError, PendingRollbackError, KeyboardInterrupt) as error:
-    if runner.was_interrupted(error):
+    if runner.is_command() and runner.was_interrupted(error):
         print("Interrupted: finished steps are kept; run the same command again.", file=sys.stderr)
         sys.exit(130)
+    if isinstance(error, KeyboardInterrupt):
+        raise
     raise runner.refusal(runner.sentence(error, database_url())) from error
 except (ValueError, RuntimeError) as error:
     raise runner.refusal(str(error)) from error

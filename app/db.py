@@ -130,9 +130,12 @@ _LINE_COMMENT = re.compile(r"--[^\n]*")
 _INNERMOST_COMMENT = re.compile(r"/\*((?!/\*|\*/).)*\*/", re.DOTALL)
 _ESCAPE = re.compile(
     r"\bset_config\W*\(|\bpg_settings\b|\bpg_temp|\bu&\"|\b(query|cursor|table|schema|database)_to_xml|\bts_(stat|rewrite)\b"
-    r"|\bwith\W+hold\b|\b(create|replace|into)\W+((local|global)\W+)?temp(orary)?\W+\w(?!.*\bon\W+commit\W+drop\b)"
+    r"|\bpg_(try_)?advisory_lock|\bwith\W+hold\W+for\b"
+    r"|\b(create|or\W+replace|(?<!insert )(?<!merge )into)\W+((local|global)\W+)?temp(orary)?\W+\w"
+    r"(?![^;]*\bon\W+commit\W+drop\b)"
     r"|(^|;)\W*(set\W+\b(?!(local|constraints|transaction)\b)|set\W+local\W+(role|session|session_authorization|app|all)\b"
-    r"|(reset|commit|end|rollback|abort|begin|start|discard|do|prepare\W+transaction)\b(?!\W+((transaction|work)\W+)?to\b))",
+    r"|(reset|commit|end|abort|begin|start|discard|do|prepare|listen|load)\b"
+    r"|rollback\b(?!\W+((transaction|work)\W+)?to\b))",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -157,8 +160,8 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
 
     Refused where Python sees it: AUTOCOMMIT, a transaction that the session did not begin, DO blocks, statements
     that change role or scope or end the transaction, also beneath the session (`session.connection().commit()`),
-    and what would outlast the transaction on a pooled connection: SET without LOCAL, WITH HOLD, temporary
-    tables without ON COMMIT DROP. What it cannot see, and what only the login role's own rights limit: a function
+    and what would outlast the transaction on a pooled connection: SET without LOCAL, WITH HOLD, PREPARE, LISTEN,
+    session-level advisory locks, temporary tables without ON COMMIT DROP. What it cannot see, and what only the login role's own rights limit: a function
     of yours that changes the role, the same hidden from a reader by comments within strings, and the raw DBAPI
     connection. Build no SQL from input.
 
@@ -188,7 +191,8 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
         if _escapes(statement):
             raise TenantScopeError(
                 "A tenant session refuses statements that change role, scope or transaction, or outlast it: use SET "
-                "LOCAL, ON COMMIT DROP, or a session of SessionLocal for work beyond one business."
+                "LOCAL, ON COMMIT DROP, bound parameters in place of literals, or a session of SessionLocal for work "
+                "beyond one business."
             )
 
     def confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:

@@ -37,7 +37,9 @@ def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
         ids = connection.scalars(select(Number.id).where(stored.is_not(None)).order_by(Number.id)).all()
     changed = 0
     for start in tqdm(range(0, len(ids), batch), desc="batches of tokens", unit="", file=sys.stderr, disable=None):
-        page = query.where(Number.id.in_(ids[start : start + batch])).with_for_update(key_share=True)
+        page = (
+            query.where(Number.id.in_(ids[start : start + batch])).order_by(Number.id).with_for_update(key_share=True)
+        )
         with engine.begin() as connection:
             rows = connection.execute(page).all()
             if old := [{"row": row.id, "token": row.token} for row in rows if not _reads(first, row.stored)]:

@@ -53,7 +53,7 @@ def add_shop(session: Session, shop: dict[str, Any]) -> tuple[uuid.UUID, uuid.UU
     """A business with its number, owner and settings; the ids of business and number."""
     business = Business(name=shop["name"], settings=shop["settings"])
     number = WhatsappNumber(business=business, phone_number=shop["number"], phone_number_id=uuid.uuid4().hex[:15])
-    if get_settings().access_token_keys is not None:
+    if get_settings().access_token_keys:
         number.access_token = "a token that Meta does not know"
     email, full_name = shop["owner"]
     owner = User(email=email, full_name=full_name, password_hash=NO_PASSWORD)

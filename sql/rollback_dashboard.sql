@@ -4,7 +4,7 @@ SET LOCAL timezone = 'UTC';
 SET LOCAL lock_timeout = '200ms';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
-SET LOCAL client_connection_check_interval = '500ms';
+DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', true); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
 SET LOCAL client_min_messages = notice;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL quote_all_identifiers = off;
@@ -39,7 +39,8 @@ DO $wait$
 BEGIN
     SET LOCAL lock_timeout = '60000ms';
     EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
-                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t
+                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
     SET LOCAL lock_timeout = '200ms';
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce((

@@ -9,7 +9,7 @@ SET timezone = 'UTC';
 SET lock_timeout = '200ms';
 SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
-SET client_connection_check_interval = '500ms';
+DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
 SET client_min_messages = notice;
 SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
@@ -49,7 +49,8 @@ DO $wait$
 BEGIN
     SET LOCAL lock_timeout = '60000ms';
     EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
-                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t
+                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
     SET LOCAL lock_timeout = '200ms';
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
@@ -72,8 +73,8 @@ BEGIN
         refusal := coalesce(
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
-(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
-               relname, nspname, current_schema(), current_database())
+(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s, %s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
+               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
    FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
           WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
   WHERE there <> current_schema() LIMIT 1),
@@ -204,7 +205,8 @@ DO $wait$
 BEGIN
     SET LOCAL lock_timeout = '60000ms';
     EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
-                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t
+                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
     SET LOCAL lock_timeout = '200ms';
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
@@ -227,8 +229,8 @@ BEGIN
         refusal := coalesce(
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
-(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
-               relname, nspname, current_schema(), current_database())
+(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s, %s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
+               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
    FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
           WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
   WHERE there <> current_schema() LIMIT 1),
@@ -1078,25 +1080,25 @@ $step$;
 -- drop what an interrupted run left of: an index of customers
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_customers_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SET lock_timeout = '200ms';
 
 -- an index of customers
 
 SET lock_timeout = '60000ms';
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_customers_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- drop what an interrupted run left of: an index of conversations
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_conversations_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SET lock_timeout = '200ms';
 
 -- an index of conversations
 
 SET lock_timeout = '60000ms';
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conname = 'fk_conversations_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- drop what an interrupted run left of: index ix_conversations_timestamp

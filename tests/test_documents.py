@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Business, Conversation, WhatsappNumber
 from tests.conftest import TOKEN_KEY, MakeDatabase
-from tests.support import ROOT, add_business, catalogue, engine_of, load_legacy, pg_binary, plain, rows, scalar
+from tests.support import ROOT, add_business, catalogue, engine_of, execute, load_legacy, pg_binary, plain, rows, scalar
 
 FORMATS = ("bash", "python", "ini", "sql")
 PLACEHOLDER = "postgresql://user:password@host:5432/database"
@@ -127,6 +127,20 @@ def test_the_handler_answers_every_text_once(shop: URL) -> None:
         ("user", "A las diez"),
         ("assistant", "answer 2"),
     ]
+
+
+def test_the_handler_answers_a_message_that_came_while_another_was_answered(shop: URL) -> None:
+    """The answer to an earlier message, stored after this one, is not taken for the answer to this one."""
+    handle = handler()
+    last_messages = handle.__globals__["last_messages"]
+
+    def late(business: object, *customer: object, **options: object) -> object:
+        answer = "INSERT INTO conversations (business_id, whatsapp_id, message, role) "
+        execute(shop, f"{answer} VALUES ('{business}', '573007654321', 'to the one before', 'assistant')")
+        return last_messages(business, *customer, **options)
+
+    handle.__globals__["last_messages"] = late
+    assert handle(webhook(text_message("wamid.1", "Hola")), lambda _: "to this") == ["to this"]
 
 
 def test_the_handler_answers_a_delivery_after_one_that_failed(shop: URL) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, event, insert, inspect, select, update
+from sqlalchemy import URL, Engine, event, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -261,3 +261,15 @@ def test_keys_are_made_by_the_database_and_the_default_business_is_there(session
     assert isinstance(business.id, uuid.UUID)
     default = session.get_one(Business, DEFAULT_BUSINESS_ID)
     assert (default.name, default.business_type, default.settings) == ("Default business", "barberia", {})
+
+
+def test_what_the_database_computes_is_left_to_it(session: Session, business: Business) -> None:
+    user = User(email=func.lower("EVA@example.com"), password_hash=func.concat("$2b$12$", func.repeat("a", 53)))
+    session.add(user)
+    session.commit()
+    assert user.email == "eva@example.com"
+
+
+def test_a_day_is_no_moment(session: Session) -> None:
+    with pytest.raises(InvalidValueError, match="has no time zone"):
+        session.scalars(select(Conversation).where(Conversation.timestamp >= date(2025, 6, 1))).all()

@@ -244,6 +244,12 @@ ESCAPES = [
     "SELECT '--'; /*x*/ SET/*y/*z*/*/ROLE none",
     "SELECT * FROM ts_stat('SELECT to_tsvector(set_'||'config(''role'',''none'',true))')",
     "SELECT ts_rewrite('a'::tsquery, 'SELECT 1')",
+    "DO $to$ BEGIN RESET ROLE; END $to$",
+    "DO '<<to>> BEGIN RESET ROLE; END to'",
+    "PREPARE p AS SELECT 1",
+    "LISTEN x",
+    "SELECT pg_advisory_lock(1)",
+    "CREATE TEMP TABLE customers (a int); SELECT 'on commit drop'",
 ]
 
 
@@ -273,6 +279,8 @@ def test_escapes_are_refused(engine: Engine, statement: str) -> None:
         "SET  TRANSACTION READ ONLY",
         "CREATE TEMP TABLE report ON COMMIT DROP AS SELECT * FROM customers",
         "SELECT 'image/*', '*/*'",
+        "WITH hold AS (SELECT 1) SELECT replace(temp, 'C', '') FROM hold, (SELECT 'C') AS t (temp)",
+        "SELECT pg_advisory_xact_lock(1)",
         "SELECT current_setting('role'), 'set role'",
         "INSERT INTO customers (whatsapp_id, name) VALUES ('1', 'x') ON CONFLICT DO NOTHING",
     ],

@@ -151,7 +151,7 @@ def build_indexes() -> None:
     for table in TIMES:
         kept = (
             "SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') "
-            f"FROM pg_constraint WHERE conname = 'fk_{table}_businesses'"
+            f"FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = 'fk_{table}_businesses'"
         )
         ops.build_indexes(f"an index of {table}", table, kept)
     index = ops.create_index_concurrently

@@ -29,7 +29,9 @@ SESSION_DEFAULTS = (
     "SET statement_timeout = 0",
     "SET idle_in_transaction_session_timeout = 0",
     # A killed migration's backend would otherwise finish its statement, and hold its locks, without a client.
-    "SET client_connection_check_interval = '500ms'",
+    # Not to be had on Windows.
+    "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); "
+    "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
     "SET quote_all_identifiers = off",
@@ -68,9 +70,14 @@ BEGIN
 END $head$;"""
 
 
+def is_command() -> bool:
+    """Whether this is the `alembic` command itself, whose process ends with the run."""
+    return hasattr(context.config.cmd_opts, "raiseerr")
+
+
 def refusal(sentence: str) -> CommandError:
     """The error that ends the run; the alembic command writes it to stdout, where a script goes: here to stderr."""
-    if hasattr(context.config.cmd_opts, "raiseerr"):  # the command itself, whose process ends with the error
+    if is_command():
         sys.stdout = sys.stderr
     return CommandError(sentence)
 
@@ -117,7 +124,7 @@ class _Notices(list[str]):
 def set_session_defaults(connection: Any, _: object) -> None:
     """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
-    if hasattr(context.config.cmd_opts, "raiseerr"):  # libpq would not hear Ctrl-C; only set now, for connect_timeout
+    if is_command():  # libpq would not hear Ctrl-C; only set now, for connect_timeout
         set_wait_callback(wait_select)
     with connection.cursor() as cursor:
         cursor.execute("; ".join(SESSION_DEFAULTS))
@@ -150,7 +157,7 @@ def only_one(connection: Connection) -> Iterator[Any]:
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
         # Half rolled back, the database still says that it is at head, and an upgrade would find nothing to do.
         cursor.execute("SELECT to_regprocedure('single_business_only()') IS NOT NULL")
-        if cursor.fetchone()[0] and target == context.get_head_revision():
+        if cursor.fetchone()[0] and target in {(head := context.get_head_revision()), (head,)}:
             raise refusal(
                 "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
             )

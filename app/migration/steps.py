@@ -106,7 +106,8 @@ def wait_to_read(*tables: str) -> None:
 BEGIN
     SET LOCAL lock_timeout = '{_lock_wait()}';
     EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
-                        FROM unnest(ARRAY[{found}]) AS t WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+                        FROM unnest(ARRAY[{found}]) AS t
+                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
     SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION '{sentence}', {blocker} USING ERRCODE = 'lock_not_available';

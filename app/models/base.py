@@ -60,7 +60,7 @@ class Base(DeclarativeBase):
                 table.info["tenancy"] = cls.__tenancy__
             for key, column in cls.__mapper__.columns.items():
                 if hasattr(column.type, "when_set"):
-                    event.listen(getattr(cls, key), "set", column.type.when_set, retval=True)
+                    event.listen(getattr(cls, key), "set", column.type.when_set, retval=True, propagate=True)
 
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON-ready values: uuid and datetime (ISO 8601) as strings, secrets left out."""

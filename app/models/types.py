@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Label,
+    SQLColumnExpression,
     String,
     Text,
     cast,
@@ -47,7 +48,8 @@ def normalise_phone_number(value: str | int) -> str:
     Raises:
         InvalidValueError: the value cannot be a number with its country code.
     """
-    written = str(value) if type(value) in {str, int} else ""  # a float would become another number
+    known = isinstance(value, str | int) and not isinstance(value, bool)  # a float would become another number
+    written = str(value) if known else ""
     visible = "".join(c for c in written.casefold() if unicodedata.category(c) not in {"Cf", "Pd"}).strip()
     compact = re.sub(r"\(0\)|[\s()./]", "", re.sub("^(whatsapp|tel):", "", visible))
     number = re.fullmatch(r"(?:\+|00)?([1-9][0-9]{7,14})", compact)
@@ -112,9 +114,9 @@ class Checked(TypeDecorator[str]):
         super().__init__()
         self.impl, self.check, self.read = impl, check, read
 
-    def when_set(self, row: object, value: str, *_: object) -> str:
-        """Listener for the attribute's event `set`: the row has the checked value at once, not after the flush."""
-        return self.check(value)
+    def when_set(self, row: object, value: Any, *_: object) -> Any:
+        """Listener for the attribute's event `set`: the row has the checked value at once; SQL is the database's."""
+        return value if isinstance(value, SQLColumnExpression) else self.check(value)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else self.check(value)
@@ -165,7 +167,7 @@ class Timestamptz(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if isinstance(value, datetime) and value.utcoffset() is None:
+        if isinstance(value, date) and not (isinstance(value, datetime) and value.utcoffset() is not None):
             raise InvalidValueError(
                 f"timestamp {value} has no time zone: use datetime.now(UTC) or datetime.fromtimestamp(t, UTC)."
             )
@@ -173,7 +175,7 @@ class Timestamptz(TypeDecorator[datetime]):
 
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
         """What is added to a moment is an interval."""
-        return self if isinstance(value, datetime) else self.impl_instance.coerce_compared_value(op, value)
+        return self if isinstance(value, date) else self.impl_instance.coerce_compared_value(op, value)
 
 
 class EncryptedToken(TypeDecorator[str]):
