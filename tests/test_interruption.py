@@ -12,7 +12,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, event, text
 
-from app.migration import drift
+from app.migration import drift, runner
 from app.migration.runner import RUNNER_LOCK
 from app.report import report
 from tests.conftest import MakeDatabase
@@ -251,3 +251,14 @@ def test_settings_of_a_database_do_not_end_the_run(legacy_small: URL, make_datab
                 time.sleep(1)
             assert not done.result()
         check(url)
+
+
+def test_ctrl_c_in_a_process_that_runs_alembic_is_its_own(empty: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that migrates when it starts is not ended by the migration: it hears the interrupt itself."""
+
+    def interrupt(_: URL) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "refuse_pooler", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(empty)
