@@ -160,7 +160,7 @@ def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> N
 
 def test_data_of_another_user_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as somebody who is neither root nor the owner of the folder, in this process."""
-    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(EmbeddedServerError, match="belongs to another system user"):
         embedded_url(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -124,8 +124,6 @@ class _Notices(list[str]):
 def set_session_defaults(connection: Any, _: object) -> None:
     """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
-    if is_command():  # libpq would not hear Ctrl-C; only set now, for connect_timeout
-        set_wait_callback(wait_select)
     with connection.cursor() as cursor:
         cursor.execute("; ".join(SESSION_DEFAULTS))
     connection.commit()
@@ -162,6 +160,8 @@ def only_one(connection: Connection) -> Iterator[Any]:
                 "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
             )
     raw.autocommit = False
+    if is_command():  # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile
+        set_wait_callback(wait_select)
     yield target
 
 
