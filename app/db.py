@@ -161,9 +161,9 @@ def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
     Refused where Python sees it: AUTOCOMMIT, a transaction that the session did not begin, DO blocks, statements
     that change role or scope or end the transaction, also beneath the session (`session.connection().commit()`),
     and what would outlast the transaction on a pooled connection: SET without LOCAL, WITH HOLD, PREPARE, LISTEN,
-    session-level advisory locks, temporary tables without ON COMMIT DROP. What it cannot see, and what only the login role's own rights limit: a function
-    of yours that changes the role, the same hidden from a reader by comments within strings, and the raw DBAPI
-    connection. Build no SQL from input.
+    session-level advisory locks, temporary tables without ON COMMIT DROP. What it cannot see, and what only the
+    login role's own rights limit: a function of yours that changes the role, the same hidden from a reader by
+    comments within strings, and the raw DBAPI connection. Build no SQL from input.
 
     Args:
         business_id: the business in scope.
