@@ -97,7 +97,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
     UNION ALL SELECT 'pg_proc'::regclass, oid, NULL, false FROM pg_proc
                WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, false FROM pg_attribute
-               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'whatsapp_number_id', 'whatsapp_message_id')
+               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, true FROM pg_attribute
                 JOIN pg_constraint AS k ON conrelid = attrelid AND conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers')
                WHERE obj_description(k.oid, 'pg_constraint')::jsonb -> 'naive' ? attname::text)
@@ -226,7 +226,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
     UNION ALL SELECT 'pg_proc'::regclass, oid, NULL, false FROM pg_proc
                WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, false FROM pg_attribute
-               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'whatsapp_number_id', 'whatsapp_message_id')
+               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, true FROM pg_attribute
                 JOIN pg_constraint AS k ON conrelid = attrelid AND conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers')
                WHERE obj_description(k.oid, 'pg_constraint')::jsonb -> 'naive' ? attname::text)
@@ -430,7 +430,7 @@ DECLARE
     naive text[] := ARRAY(SELECT jsonb_array_elements_text(legacy -> 'naive'));
     indexes regclass[];
 BEGIN
-    ALTER TABLE customers DROP COLUMN IF EXISTS business_id;
+    ALTER TABLE customers DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_user_id, DROP COLUMN IF EXISTS username;
     -- An index on a time is dropped here, and built again concurrently.
     indexes := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))

@@ -233,16 +233,17 @@ def test_a_column_dropped_in_between_is_named(shops: URL) -> None:
 @pytest.mark.parametrize("kind", ["serial", "identity", "sequence of its own"])
 def test_sequences_never_hand_out_an_archived_id_again(shops: URL, kind: str) -> None:
     for table in ("customers", "conversations"):
-        if kind != "serial":
-            execute(shops, f"ALTER TABLE {table} ALTER id DROP DEFAULT", f"DROP SEQUENCE {table}_id_seq")
         if kind == "identity":
-            execute(shops, f"ALTER TABLE {table} ALTER id ADD GENERATED ALWAYS AS IDENTITY")
-        elif kind != "serial":
-            execute(
-                shops,
-                f"CREATE SEQUENCE {table}_own",
-                f"ALTER TABLE {table} ALTER id SET DEFAULT nextval('{table}_own')",
-            )
+            execute(shops, f"ALTER TABLE {table} ALTER id SET GENERATED ALWAYS")
+            continue
+        execute(
+            shops,
+            f"ALTER TABLE {table} ALTER id DROP IDENTITY",
+            f"CREATE SEQUENCE {table}_own",
+            f"ALTER TABLE {table} ALTER id SET DEFAULT nextval('{table}_own')",
+        )
+        if kind == "serial":
+            execute(shops, f"ALTER SEQUENCE {table}_own OWNED BY {table}.id")
     overriding = "OVERRIDING SYSTEM VALUE" if kind == "identity" else ""
     execute(
         shops,

@@ -26,7 +26,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
     UNION ALL SELECT 'pg_proc'::regclass, oid, NULL, false FROM pg_proc
                WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, false FROM pg_attribute
-               WHERE attrelid IN {{both}} AND attname IN ('business_id', 'whatsapp_number_id', 'whatsapp_message_id')
+               WHERE attrelid IN {{both}} AND attname IN {{new_columns}}
     UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum, true FROM pg_attribute
                 JOIN pg_constraint AS k ON conrelid = attrelid AND conname IN {{keys}}
                WHERE obj_description(k.oid, 'pg_constraint')::jsonb -> 'naive' ? attname::text)

@@ -20,7 +20,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(name) AND polname = 'app_service') HAVING count(*) > 0),
 (SELECT format('the column %s was not made by this migration: rename it (ALTER TABLE ... RENAME COLUMN), upgrade, then copy its values',
                string_agg(format('%s.%s', attrelid::regclass, attname), ', '))
-   FROM pg_attribute WHERE attrelid IN {{both}} AND attname IN ('business_id', 'whatsapp_number_id', 'whatsapp_message_id')
+   FROM pg_attribute WHERE attrelid IN {{both}} AND attname IN {{new_columns}}
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = attrelid AND conname = 'fk_' || attrelid::regclass || '_businesses')
  HAVING count(*) > 0),
 (SELECT format('the foreign key %s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses: let it refer to customers.id',

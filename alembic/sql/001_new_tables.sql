@@ -39,7 +39,7 @@ CREATE UNIQUE INDEX uq_users_email_lower ON users (lower(email));
 CREATE TABLE user_businesses (
     user_id uuid NOT NULL CONSTRAINT fk_user_businesses_users REFERENCES users (id) ON DELETE CASCADE,
     role varchar(50) NOT NULL DEFAULT 'staff'
-        CONSTRAINT ck_user_businesses_role_is_known CHECK (role IN ('owner', 'admin', 'staff')),
+        CONSTRAINT ck_user_businesses_role_is_known CHECK (role::text = ANY (ARRAY['owner'::text, 'admin'::text, 'staff'::text])),
     business_id uuid NOT NULL DEFAULT {{in_scope}}
         CONSTRAINT fk_user_businesses_businesses REFERENCES businesses (id) ON DELETE CASCADE,
     created_at timestamptz NOT NULL DEFAULT now(),

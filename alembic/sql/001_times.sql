@@ -15,6 +15,10 @@ DECLARE
              WHERE attrelid = '{{table}}'::regclass AND attname = ANY ('{{{times}}}')
             UNION ALL SELECT attname, format('COMMENT ON COLUMN {{table}}.%I IS %L', attname, col_description(attrelid, attnum))
               FROM pg_attribute WHERE attrelid = '{{table}}'::regclass AND attname = ANY ('{{{columns}}}')
+            UNION ALL SELECT attname, format('ALTER TABLE {{table}} ALTER COLUMN whatsapp_id TYPE %s%s', format_type(atttypid, atttypmod),
+                                             CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
+              FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
+             WHERE attrelid = '{{table}}'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
             UNION ALL SELECT NULL, format('COMMENT ON TABLE {{table}} IS %L', obj_description('{{table}}'::regclass, 'pg_class'))
             UNION ALL SELECT NULL, 'ALTER TABLE {{table}} ENABLE ROW LEVEL SECURITY'
               FROM pg_class WHERE oid = '{{table}}'::regclass AND relrowsecurity

@@ -33,7 +33,7 @@ def upgrade() -> None:
     with step("the single-business tables", done=has_table("customers")):
         op.create_table(
             "customers",
-            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
             sa.Column("whatsapp_id", sa.String(50), nullable=False),
             sa.Column("name", sa.String(100), nullable=False),
             sa.Column("age", sa.Integer),
@@ -43,7 +43,7 @@ def upgrade() -> None:
         op.create_index("ix_customers_whatsapp_id", "customers", ["whatsapp_id"], unique=True)
         op.create_table(
             "conversations",
-            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
             sa.Column("whatsapp_id", sa.String(50), nullable=False),
             sa.Column("message", sa.Text, nullable=False),
             sa.Column("role", sa.String(20), nullable=False),

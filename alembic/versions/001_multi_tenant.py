@@ -39,7 +39,7 @@ COLUMNS = {
     "conversations": "id,whatsapp_id,message,role,timestamp,created_at",
 }
 NEW_COLUMNS = {
-    "customers": ("business_id",),
+    "customers": ("business_id", "whatsapp_user_id", "username"),
     "conversations": ("business_id", "whatsapp_number_id", "whatsapp_message_id"),
 }
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
@@ -133,7 +133,10 @@ def extend(table: str) -> None:
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
         emit(sql("times", table=table, times=TIMES[table], columns=COLUMNS[table]))
+        emit_each(sql("widen_whatsapp_id", table=table))
         if table == "customers":
+            emit("ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255)")
+            emit("ALTER TABLE customers ADD COLUMN username varchar(255)")
             ops.create_updated_at_trigger(table)
         else:
             emit("ALTER TABLE conversations ADD COLUMN whatsapp_number_id uuid")
@@ -163,6 +166,8 @@ def build_indexes() -> None:
     index("ix_conversations_business_id_whatsapp_number_id", "conversations", by_number)
     by_message = "(business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL"
     index("uq_conversations_business_id_whatsapp_message_id", "conversations", by_message, unique=True)
+    by_user_id = "(business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL"
+    index("uq_customers_business_id_whatsapp_user_id", "customers", by_user_id, unique=True)
     index(ONE_PER_BUSINESS, "customers", "(business_id, whatsapp_id)", unique=True)
     there = f"{ops.equal_index('customers', 'whatsapp_id')} IS NOT NULL"
     index("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
@@ -262,6 +267,7 @@ def sql(name: str, **values: str) -> str:
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES)),
         "keys": f"({', '.join(map(literal, KEYS))})",
+        "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
     }
     return script(f"001_{name}.sql", **fixed, **values)
 

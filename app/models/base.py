@@ -7,8 +7,10 @@ from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
     UUID,
+    BigInteger,
     FetchedValue,
     ForeignKey,
+    Identity,
     Index,
     MetaData,
     PrimaryKeyConstraint,
@@ -31,6 +33,9 @@ TENANT_SCOPE = "business_id"
 UuidPk = Annotated[
     uuid.UUID, mapped_column(primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier")
 ]
+BigIntPk = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True, comment="Identifier")]
+"""An id that does not run out; an adopted table keeps the integer ids that it has."""
+
 Flag = Annotated[bool, mapped_column(server_default=text("true"))]
 Timestamp = Annotated[datetime, mapped_column(server_default=text("now()"))]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ForeignKeyConstraint, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.base import Base, TenantOwned, Timestamp
+from app.models.base import Base, BigIntPk, TenantOwned, Timestamp
 
 if TYPE_CHECKING:
     from app.models import Business, Customer, WhatsappNumber
@@ -35,9 +35,9 @@ class Conversation(TenantOwned, Base):
         {"comment": "Messages; a row is one message"},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, comment="Identifier")
+    id: Mapped[BigIntPk]
     # The index serves the single-business bot, which reads messages without a business.
-    whatsapp_id: Mapped[str] = mapped_column(String(50), index=True, comment="WhatsApp id of the customer")
+    whatsapp_id: Mapped[str] = mapped_column(String(255), index=True, comment="WhatsApp id of the customer")
     message: Mapped[str] = mapped_column(Text, comment="Text of the message")
     role: Mapped[str] = mapped_column(String(20), comment="Who wrote it: user, assistant, or another role")
     timestamp: Mapped[Timestamp] = mapped_column(index=True, comment="When the message was sent")

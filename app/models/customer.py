@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, UniqueConstraint
+from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.models.base import Base, TenantOwned, Timestamped
+from app.models.base import Base, BigIntPk, TenantOwned, Timestamped
 
 if TYPE_CHECKING:
     from app.models import Business, Conversation
@@ -17,14 +17,30 @@ class Customer(TenantOwned, Timestamped, Base):
     __tablename__ = "customers"
     __table_args__: Any = (
         UniqueConstraint("business_id", "whatsapp_id"),
+        Index(
+            "uq_customers_business_id_whatsapp_user_id",
+            "business_id",
+            "whatsapp_user_id",
+            unique=True,
+            postgresql_where=text("whatsapp_user_id IS NOT NULL"),
+        ),
         {"comment": "Customers, each of one business"},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True, comment="Identifier")
+    id: Mapped[BigIntPk]
     # The index serves the single-business bot, which looks customers up without a business.
-    whatsapp_id: Mapped[str] = mapped_column(String(50), index=True, comment="WhatsApp id (wa_id) as Meta sends it")
+    whatsapp_id: Mapped[str] = mapped_column(
+        String(255),
+        index=True,
+        comment="The id under which messages are filed: Meta's wa_id where the phone is known, else the user id",
+    )
     name: Mapped[str] = mapped_column(String(100), comment="Name of the customer")
     age: Mapped[int | None] = mapped_column(comment="Age in years")
+
+    whatsapp_user_id: Mapped[str | None] = mapped_column(
+        String(255), sort_order=801, comment="Meta's business-scoped user id, such as US.13491208655302741918"
+    )
+    username: Mapped[str | None] = mapped_column(String(255), sort_order=802, comment="WhatsApp username")
 
     business: Mapped["Business"] = relationship(back_populates="customers")
     conversations: Mapped[list["Conversation"]] = relationship(

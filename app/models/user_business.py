@@ -18,7 +18,7 @@ class UserBusiness(TenantOwned, Timestamped, Base):
     __tablename__ = "user_businesses"
     __table_args__: Any = (
         PrimaryKeyConstraint("user_id", "business_id"),
-        CheckConstraint("role IN ('owner', 'admin', 'staff')", name="role_is_known"),
+        CheckConstraint("role::text = ANY (ARRAY['owner'::text, 'admin'::text, 'staff'::text])", name="role_is_known"),
         {"comment": "Which user has which role in which business"},
     )
     __tenancy__ = TenantOwned.__tenancy__ | {"grant": "SELECT, UPDATE (role), DELETE"}
