@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from app.migration import ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
+from app.migration.state import MEMORY, ROLLBACK_BEGAN
 from app.migration.steps import emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
 
 revision = "001"
@@ -45,8 +46,6 @@ NEW_COLUMNS = {
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
 KEYS = ("fk_customers_businesses", "fk_conversations_businesses", "fk_conversations_whatsapp_numbers")
 ONE_PER_BUSINESS = "uq_customers_business_id_whatsapp_id"
-FROZEN = "to_regprocedure('single_business_only()') IS NOT NULL"
-"""SQL condition: a rollback has moved what the old schema cannot hold, and is not finished."""
 DEFAULT_CHANGED = (
     f"id = '{DEFAULT}' AND to_jsonb(businesses) - '{{id,created_at,updated_at}}'::text[] IS DISTINCT FROM "
     """'{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'"""
@@ -58,6 +57,7 @@ def upgrade() -> None:
     refuse(sql("check_upgrade"))
     refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
     with outside_transaction():
+        create_memory()
         create_roles()
         create_new_tables()
         rename_equal_indexes()
@@ -80,6 +80,24 @@ def downgrade() -> None:
         give_back("conversations")
         rebuild_time_indexes()
         drop_new_tables()
+
+
+def create_memory() -> None:
+    with step("what a rollback is to give back", done=has_table(MEMORY)):
+        emit(sql("memory"))
+
+
+def remember(phase: str, kind: str, statements: str) -> None:
+    """Keep statements for the rollback, in the transaction of the change that they undo; each once.
+
+    Args:
+        phase: when the rollback runs them: "customers" or "conversations", in the step that gives that table back,
+            after the new columns are gone; "end", in its last step.
+        kind: what they give back, in a word or two, such as "grant".
+        statements: SQL query of three text columns: the statement; a column of the table and a role without which
+            it is not run, or NULL.
+    """
+    emit(sql("remember", phase=phase, kind=kind, statements=statements))
 
 
 def create_roles() -> None:
@@ -194,12 +212,12 @@ def restore_archive() -> None:
 
 def check_downgrade() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
-    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {FROZEN}")
+    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}")
     emit(sql("check_keys"))
 
 
 def archive() -> None:
-    done = f"NOT {has_table('businesses')} OR {FROZEN}"
+    done = f"NOT {has_table('businesses')} OR {ROLLBACK_BEGAN}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
         # Writers wait while rows move, those of tables with foreign keys to them too; readers do not.
         emit(f"LOCK TABLE {', '.join((*COLUMNS, *NEW_TABLES))} IN SHARE ROW EXCLUSIVE MODE")
@@ -237,7 +255,7 @@ def give_back(table: str) -> None:
         else:
             emit("DROP TRIGGER single_business_update ON conversations")
         drop = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table])
-        emit(sql("give_back", table=table, drop_columns=drop))
+        emit(sql("give_back", table=table, phase=table, drop_columns=drop))
 
 
 def rebuild_time_indexes() -> None:
@@ -250,6 +268,8 @@ def drop_new_tables() -> None:
     with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
         emit(f"DROP TABLE {', '.join(NEW_TABLES)}")
         emit("DROP FUNCTION single_business_only()")
+        emit(sql("run_remembered", phase="end"))
+        emit(f"DROP TABLE {MEMORY}")
         ops.drop_functions()
         ops.open_version_table()
 
@@ -260,7 +280,7 @@ def sql(name: str, **values: str) -> str:
         "check_server": script("000_check_server.sql"),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",
+        "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",
         "new_tables": ",".join(NEW_TABLES),
         "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
         "both": _oids(COLUMNS),
