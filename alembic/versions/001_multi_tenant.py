@@ -16,7 +16,7 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from app.migration import ops
+from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
 from app.migration.state import MEMORY, ROLLBACK_BEGAN
@@ -56,6 +56,7 @@ def upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
     refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
+    emit(sql("former_roles"))
     with outside_transaction():
         create_memory()
         create_roles()
@@ -85,6 +86,7 @@ def downgrade() -> None:
 def create_memory() -> None:
     with step("what a rollback is to give back", done=has_table(MEMORY)):
         emit(sql("memory"))
+        ops.close_table(MEMORY)
 
 
 def remember(phase: str, kind: str, statements: str) -> None:
@@ -103,6 +105,7 @@ def remember(phase: str, kind: str, statements: str) -> None:
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
         emit(sql("roles"))
+        remember("end", "membership", sql("leave_roles"))
         emit_each(sql("grant_roles"))
 
 
@@ -165,7 +168,24 @@ def extend(table: str) -> None:
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
         emit_each(sql("comments", tables=table))
-        ops.enable_tenancy(table)
+        confine(table)
+
+
+def confine(table: str) -> None:
+    """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    was_on = f"SELECT 'ALTER TABLE {table} ENABLE ROW LEVEL SECURITY', NULL, NULL FROM pg_class"
+    remember(table, "row level security", f"{was_on} WHERE oid = to_regclass('{table}') AND relrowsecurity")
+    remember(table, "privilege", access.give_back_to_former_roles(table))
+    emit_each(access.take_from_former_roles(table))
+    ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
+    ops.create_tenant_policies(table)
+    ops.grant_tenancy(table)
+
+
+def was_confined(table: str) -> str:
+    """SQL condition: row level security was on before the upgrade."""
+    statement = literal(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    return f"EXISTS (SELECT FROM {MEMORY} WHERE statement = {statement})"
 
 
 def build_indexes() -> None:
@@ -286,6 +306,15 @@ def sql(name: str, **values: str) -> str:
         "both": _oids(COLUMNS),
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES)),
+        **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
+        **{f"acl_{table}": access.acl(table) for table in COLUMNS},
+        "strangers": access.strangers(),
+        "new_strangers": access.new_strangers(),
+        "used_elsewhere": access.USED_ELSEWHERE,
+        "to_ours": "coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false)",
+        "unconfined": access.UNCONFINED,
+        "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
+        "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
         "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
     }
@@ -294,3 +323,11 @@ def sql(name: str, **values: str) -> str:
 
 def _oids(names: Iterable[str]) -> str:
     return f"({', '.join(f'to_regclass({literal(name)})' for name in names)})"
+
+
+def _workers() -> str:
+    """SQL query of the roles for which an object that reaches the tables is worth a word."""
+    former = " UNION ".join(access.former_roles(table) for table in COLUMNS)
+    return (
+        f"{former} UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC'"
+    )
