@@ -1,5 +1,3 @@
-CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
-    'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back' END,
 (SELECT format('role %s does not own %s: run the rollback as the owner', current_user, string_agg(relname, ', '))
    FROM pg_class WHERE oid IN {{ours}} AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
 (SELECT format('row level security is forced on %s, which would hide rows from the move: run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY first',

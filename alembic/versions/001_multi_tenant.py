@@ -52,10 +52,13 @@ DEFAULT_CHANGED = (
 )
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
-    refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
+    refuse(sql("check_archive"), when=f"{has_table('multi_tenant_archive.customers')} AND {has_table('customers')}")
+
+
+def upgrade() -> None:
     with outside_transaction():
         create_memory()
         create_roles()
@@ -66,20 +69,23 @@ def upgrade() -> None:
         build_indexes()
         validate_keys()
         swap_unique_customers()
-        restore_archive()
+    restore_archive()  # in the transaction that records the revision
+
+
+def check_downgrade() -> None:
+    wait_to_read(*COLUMNS)
+    refuse_rollback()
+    emit(sql("report"))
 
 
 def downgrade() -> None:
-    wait_to_read(*COLUMNS)
-    check_downgrade()
-    emit(sql("report"))
     with outside_transaction():
         archive()
         rebuild_unique_customers()
         give_back("customers")
         give_back("conversations")
         rebuild_time_indexes()
-        drop_new_tables()
+    drop_new_tables()  # in the transaction that records the revision: what is gone is never still recorded
 
 
 def create_memory() -> None:
@@ -210,7 +216,7 @@ def restore_archive() -> None:
         emit(sql("restore_archive", tables=",".join(COLUMNS)))
 
 
-def check_downgrade() -> None:
+def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
     refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}")
     emit(sql("check_keys"))
@@ -225,7 +231,7 @@ def archive() -> None:
             "SELECT DISTINCT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', conrelid::regclass) FROM pg_constraint "
             f"WHERE contype = 'f' AND confrelid IN {_oids(COLUMNS)}"
         )
-        check_downgrade()
+        refuse_rollback()
         emit(sql("archive"))
         emit_each(sql("close_archive"))
         emit(sql("guard"))
