@@ -7,13 +7,13 @@ from alembic import op
 from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
 CURRENT_BUSINESS_ID = """
-CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
 
 # *= compares rows as they are stored: it also takes a team's json column, which has no equality. A generated column
 # has no value yet in NEW, so a table that has one says so with an argument, and pays for a comparison without it.
 SET_UPDATED_AT = """
-CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
     computed text[];
 BEGIN
