@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 from app.migration.ops import has_policy, has_table
 from app.migration.scripts import script
-from app.migration.steps import options, refuse, step, wait_to_read
+from app.migration.steps import options, refuse, step, together, wait_to_read
 
 revision = "000"
 down_revision = None
@@ -28,8 +28,9 @@ UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customer
 
 def upgrade() -> None:
     wait_to_read("customers", "conversations")
-    refuse(script("000_check_tables.sql"))
-    refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
+    with together():
+        refuse(script("000_check_tables.sql"))
+        refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
     with step("the single-business tables", done=has_table("customers")):
         op.create_table(
             "customers",

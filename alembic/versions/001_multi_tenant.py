@@ -19,7 +19,17 @@ from collections.abc import Iterable
 from app.migration import ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
-from app.migration.steps import emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
+from app.migration.steps import (
+    emit,
+    emit_each,
+    literal,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    together,
+    wait_to_read,
+)
 
 revision = "001"
 down_revision = "000"
@@ -55,8 +65,9 @@ DEFAULT_CHANGED = (
 
 def upgrade() -> None:
     wait_to_read(*COLUMNS)
-    refuse(sql("check_upgrade"))
-    refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
+    with together():
+        refuse(sql("check_upgrade"))
+        refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
     with outside_transaction():
         create_roles()
         create_new_tables()
