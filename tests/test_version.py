@@ -53,9 +53,9 @@ def refusals(url: URL) -> set[str]:
     return said | {line.removeprefix("state:").strip()}
 
 
-def stamp(url: URL, revision: str, **options: bool) -> None:
+def stamp(url: URL, revision: str, *, purge: bool = False) -> None:
     with environment(DATABASE_URL=plain(url)):
-        command.stamp(alembic_config(output=StringIO()), revision, **options)
+        command.stamp(alembic_config(output=StringIO()), revision, purge=purge)
 
 
 def run_what_it_says(url: URL, sentence: str) -> None:
@@ -67,7 +67,7 @@ def run_what_it_says(url: URL, sentence: str) -> None:
         migrate(url, name, revision)
 
 
-def gone(url: URL) -> None:
+def gone(url: URL) -> object:
     execute(url, f"DROP TABLE {NEW}, customers, conversations, multi_tenant_rollback CASCADE",
             "DROP FUNCTION current_business_id(), set_updated_at() CASCADE")  # fmt: skip
 
@@ -75,7 +75,7 @@ def gone(url: URL) -> None:
 WRONG: dict[str, tuple[Callable[[URL], object], str]] = {
     "the tables are gone": (gone, "alembic_version says 001, but the database is at base: run alembic stamp base, then "),
     "only the single business is there": (
-        lambda url: (gone(url), load_legacy(url)),
+        lambda url: [act(url) for act in (gone, load_legacy)],
         "alembic_version says 001, but the database is at 000: run alembic stamp 000, then the same command again",
     ),
     "the version is gone": (

@@ -7,6 +7,7 @@ from alembic.runtime.migration import MigrationContext, RevisionStep
 
 from app.migration import version
 from app.migration.runner import RUNNER_LOCK, SESSION_DEFAULTS, changes, compares, stamps
+from app.migration.steps import together
 
 Work = Callable[..., Iterable[RevisionStep]]
 """What a command does with the recorded revisions and the migration context: most often, to return its path."""
@@ -66,9 +67,10 @@ def _refuse(migrations: MigrationContext, path: list[RevisionStep]) -> None:
             migrations.script.get_revision(version.REVISIONS[0]).module.check_upgrade()
         return
     version.refuse_untrue("downgrade" if any(step.is_downgrade for step in path) else "upgrade")
-    for step in path:
-        if check := getattr(step.revision.module, f"check_{step.name}", None):
-            check()
+    with together():
+        for step in path:
+            if check := getattr(step.revision.module, f"check_{step.name}", None):
+                check()
 
 
 def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None:

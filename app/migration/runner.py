@@ -262,7 +262,10 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
     # Of a failed connection libpq writes a line for each address, and a question after it.
     message = "; ".join(" ".join(line.split()) for line in lines if line.strip() and not line.endswith("?"))
     code = getattr(original, "pgcode", None)
-    if code == "P0001" or (code == "55P03" and message.startswith("gave up")):
+    if code == "P0001":
+        said = str(original.diag.message_primary)
+        return said if said.endswith(";") else f"{said}."
+    if code == "55P03" and message.startswith("gave up"):
         return f"{message}."
     if code is None and error.connection_invalidated is False and "server closed" not in message:
         place = url.set(drivername="postgresql", query={}).render_as_string()
