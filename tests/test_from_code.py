@@ -51,7 +51,9 @@ def test_an_engine_and_a_wrong_url(production: URL, empty: URL) -> None:
     with pytest.raises(CommandError, match=r"^sqlalchemy\.url names 'driver', but this schema needs PostgreSQL"):
         command.upgrade(given, "head")
     given.set_main_option("sqlalchemy.url", "postgresql://bot:s3cret@localhost:1/shop")
-    with pytest.raises(CommandError, match=r"^Cannot connect to postgresql://bot:\*\*\*@localhost:1/shop of sqlalchemy\.url"):
+    with pytest.raises(
+        CommandError, match=r"^Cannot connect to postgresql://bot:\*\*\*@localhost:1/shop of sqlalchemy\.url"
+    ):
         command.upgrade(given, "head")
 
 
