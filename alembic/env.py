@@ -15,8 +15,13 @@ from app.report import place, report
 
 NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot a login that owns nothing (docs/tenancy.md)."
 
+HISTORY = context.config.config_ini_section
+"""Which history this is: [alembic], or another of alembic.ini, such as [scale], with a version table of its own."""
+VERSION_TABLE = context.config.get_main_option("version_table", "alembic_version")
+
 applied: list[Any] = []
 OPTIONS: dict[str, Any] = {
+    "version_table": VERSION_TABLE,
     "target_metadata": app.models.Base.metadata,
     "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
     "compare_type": runner.same_type,
@@ -52,13 +57,13 @@ def run_online() -> None:
             with context.begin_transaction():
                 run_migrations()
         except DryRun:
-            of = "Dry run of {} at revision {}".format(*place(connection))
+            of = "Dry run of {} at revision {}".format(*place(connection, VERSION_TABLE))
             print(f"{of}: nothing stands in the way, and nothing was changed.", file=sys.stderr)
         else:
             if applied and applied[-1].is_upgrade:
-                print(*report(connection), NEXT, sep="\n", file=sys.stderr)
+                print(*report(connection), *([NEXT] if HISTORY == "alembic" else []), sep="\n", file=sys.stderr)
             elif target and not applied:
-                print(f"Already at {place(connection)[1]}: nothing to do.", file=sys.stderr)
+                print(f"Already at {place(connection, VERSION_TABLE)[1]}: nothing to do.", file=sys.stderr)
 
 
 try:

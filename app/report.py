@@ -12,12 +12,12 @@ from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 
 
-def place(connection: Connection) -> tuple[str, str]:
+def place(connection: Connection, version_table: str = "alembic_version") -> tuple[str, str]:
     """The database, and the revision that it is at."""
     url, user = connection.engine.url, connection.scalar(text("SELECT current_user"))
     revision = None
-    if connection.scalar(text("SELECT to_regclass('alembic_version')")):
-        revision = connection.scalar(text("SELECT string_agg(version_num, ', ') FROM alembic_version"))
+    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": version_table}):
+        revision = connection.scalar(text(f"SELECT string_agg(version_num, ', ') FROM {version_table}"))
     return f"{url.database} on {url.host or 'a local socket'} as {user}", revision or "none"
 
 

@@ -60,12 +60,12 @@ BEGIN
         END IF;
         PERFORM pg_sleep(0.1);
     END LOOP;
-    IF to_regclass('alembic_version') IS NOT NULL THEN
-        SELECT string_agg(version_num, ', ' ORDER BY version_num) INTO recorded FROM alembic_version;
+    IF to_regclass('{table}') IS NOT NULL THEN
+        SELECT string_agg(version_num, ', ' ORDER BY version_num) INTO recorded FROM {table};
     END IF;
     recorded := coalesce(recorded, 'base');
     IF recorded NOT IN ({known}) THEN
-        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but alembic_version says %: nothing was changed; bring the database to {first} first', recorded;
+        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but {table} says %: nothing was changed; bring the database to {first} first', recorded;
     END IF;
 END $head$;"""
 
@@ -182,7 +182,11 @@ def write_header() -> None:
     path = [", ".join(revisions) or "base" for move in moves for revisions in move]
     known = ", ".join(f"'{revision}'" for revision in dict.fromkeys(path))
     if path:
-        write(HEADER.format(scope=scope, key=RUNNER_LOCK, known=known, first=path[0], last=path[-1]))
+        write(
+            HEADER.format(
+                scope=scope, key=RUNNER_LOCK, known=known, first=path[0], last=path[-1], table=migrations.version_table
+            )
+        )
 
 
 def same_type(

@@ -199,9 +199,10 @@ def each(title: str, query: str, *, table: str) -> None:
     else:
         statements = _execute(query).scalars().all()
         _execute(f"SET lock_timeout = '{wait}'")
-        for statement in statements:
+        for number, statement in enumerate(statements, 1):
+            name = title if len(statements) == 1 else f"{title} ({number} of {len(statements)})"
             try:
-                with phase(title), watch(cast(Connection, context.impl.connection), title):
+                with phase(name), watch(cast(Connection, context.impl.connection), name):
                     emit(statement)
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != "55P03":
@@ -265,6 +266,6 @@ class ScriptImpl(PostgresqlImpl):
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
-        text = re.sub(r"^CREATE TABLE (?=alembic_version )", "CREATE TABLE IF NOT EXISTS ", text)
-        first = r"^(INSERT INTO alembic_version .*) VALUES \((.*?)\).*;"
-        super().static_output(re.sub(first, r"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM alembic_version);", text))
+        text = re.sub(r"^CREATE TABLE (?=alembic_version\w* )", "CREATE TABLE IF NOT EXISTS ", text)
+        first = r"^(INSERT INTO (alembic_version\w*) .*) VALUES \((.*?)\).*;"
+        super().static_output(re.sub(first, r"\1 SELECT \3 WHERE NOT EXISTS (SELECT FROM \2);", text))
