@@ -27,7 +27,14 @@ def refuse_to_widen(*columns: tuple[str, str]) -> None:
 
     Raises:
         sqlalchemy.exc.DBAPIError: something is in the way; its message names each with the command that removes it.
+        ValueError: a single transaction is asked for, in which everybody would wait for the copy.
     """
+    if options().single_transaction:
+        by_hand = "; ".join(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bigint" for table, column in columns)
+        raise ValueError(
+            "Widening copies rows in many transactions, so that nobody waits: run it without -x single-transaction=yes, "
+            f"or in a quiet hour run {by_hand}; who uses the tables waits, about 10 s for a million rows."
+        )
     widenings = [Widening(table, column) for table, column in columns]
     found = "\nUNION ALL\n".join(w.fill(OBSTACLES) for w in widenings)
     refuse(
@@ -367,7 +374,8 @@ SELECT statement FROM (
                                 CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM w, aclexplode(acl)
     UNION ALL SELECT 42, format('COMMENT ON COLUMN {{t}}.{{n}} IS %L', col_description(tab, old)) FROM w WHERE col_description(tab, old) IS NOT NULL
     UNION ALL SELECT 43, format('ALTER TABLE {{t}} ALTER COLUMN {{n}} SET STATISTICS %s', target) FROM w WHERE target IS NOT NULL
-    UNION ALL SELECT 44, format('ALTER TABLE {{t}} ALTER COLUMN {{n}} SET (%s)', array_to_string(settings, ', ')) FROM w WHERE settings IS NOT NULL
+    UNION ALL SELECT 44, format('ALTER TABLE {{t}} ALTER COLUMN {{n}} SET (%s)', string_agg(setting, ', '))
+      FROM w, unnest(settings) AS setting WHERE setting NOT LIKE 'pg_attver=%' HAVING count(*) > 0  -- PostgreSQL's own count of changes
     -- From here on the name means the wide column.
     UNION ALL SELECT 50, 'ALTER TABLE {{t}} RENAME COLUMN {{c}} TO {{aside}}' FROM w
     UNION ALL SELECT 51, 'ALTER TABLE {{t}} RENAME COLUMN {{n}} TO {{c}}' FROM w
@@ -383,16 +391,17 @@ SELECT statement FROM (
               (2, format('COMMENT ON STATISTICS %I.%I IS %L', nspname, stxname, obj_description(s.oid, 'pg_statistic_ext'))),
               (3, format('ALTER STATISTICS %I.%I SET STATISTICS ', nspname, stxname) || nullif(stxstattarget, -1))) AS l (n, line)
     -- The twins get the names.
-    UNION ALL SELECT 70, format('ALTER INDEX %I RENAME TO %I', twin, name) FROM x
-    UNION ALL SELECT 71, format('ALTER TABLE {{t}} ADD CONSTRAINT %1$I %2$s USING INDEX %1$I%3$s%4$s', conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END,
+    UNION ALL SELECT 70, format('ALTER TABLE %I RENAME COLUMN {{n}} TO {{c}}', twin) FROM w, x WHERE old = ANY (indkey::int2[])
+    UNION ALL SELECT 71, format('ALTER INDEX %I RENAME TO %I', twin, name) FROM x
+    UNION ALL SELECT 72, format('ALTER TABLE {{t}} ADD CONSTRAINT %1$I %2$s USING INDEX %1$I%3$s%4$s', conname, CASE contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END,
                                 CASE WHEN condeferrable THEN ' DEFERRABLE' ELSE '' END, CASE WHEN condeferred THEN ' INITIALLY DEFERRED' ELSE '' END) FROM x WHERE con IS NOT NULL
-    UNION ALL SELECT 72, format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', conrelid::regclass, twin, conname) FROM k
-    UNION ALL SELECT 73, format('ALTER TABLE {{t}} CLUSTER ON %I', name) FROM x WHERE indisclustered
-    UNION ALL SELECT 74, format('ALTER TABLE {{t}} REPLICA IDENTITY USING INDEX %I', name) FROM x WHERE indisreplident
-    UNION ALL SELECT 75, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, rel, said) FROM (
+    UNION ALL SELECT 73, format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', conrelid::regclass, twin, conname) FROM k
+    UNION ALL SELECT 74, format('ALTER TABLE {{t}} CLUSTER ON %I', name) FROM x WHERE indisclustered
+    UNION ALL SELECT 75, format('ALTER TABLE {{t}} REPLICA IDENTITY USING INDEX %I', name) FROM x WHERE indisreplident
+    UNION ALL SELECT 76, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, rel, said) FROM (
                              SELECT conname, conrelid::regclass AS rel, obj_description(oid, 'pg_constraint') AS said FROM k
                              UNION ALL SELECT conname, indrelid::regclass, obj_description(con, 'pg_constraint') FROM x) AS c WHERE said IS NOT NULL
-    UNION ALL SELECT 76, format('COMMENT ON INDEX %I IS %L', name, obj_description(indexrelid, 'pg_class')) FROM x WHERE obj_description(indexrelid, 'pg_class') IS NOT NULL
+    UNION ALL SELECT 77, format('COMMENT ON INDEX %I IS %L', name, obj_description(indexrelid, 'pg_class')) FROM x WHERE obj_description(indexrelid, 'pg_class') IS NOT NULL
     UNION ALL SELECT 90, 'ALTER TABLE {{t}} DROP COLUMN {{aside}}' FROM w
     UNION ALL SELECT 91, format('ALTER TABLE {{t}} RENAME CONSTRAINT %I TO %I', 'widened_' || md5(conname), conname) FROM n
 ) AS s (place, statement) WHERE statement IS NOT NULL ORDER BY place"""
@@ -469,7 +478,10 @@ SELECT 12, format('%s holds {{table}}.{{column}}, and cannot be moved: run %s (a
 UNION ALL
 SELECT 13, format('column %1$s.%2$I holds rows of {{table}} as one value, which would lose {{column}}: run ALTER TABLE %1$s ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I)', a.attrelid::regclass, a.attname)
   FROM {{w}} AS w JOIN pg_type AS t ON typrelid = tab JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT attisdropped
-  JOIN pg_class AS c ON c.oid = a.attrelid AND relkind IN ('r', 'p', 'm')"""
+  JOIN pg_class AS c ON c.oid = a.attrelid AND relkind IN ('r', 'p', 'm')
+UNION ALL
+SELECT 14, format('constraint %1$I of {{table}} was never validated, and a row that breaks it cannot be copied: run ALTER TABLE {{t}} DROP CONSTRAINT %1$I (and add it again afterwards: %2$s), or VALIDATE CONSTRAINT %1$I', conname, pg_get_constraintdef(con.oid))
+  FROM {{w}} AS w JOIN pg_constraint AS con ON conrelid = tab AND contype = 'c' AND NOT convalidated AND conname <> {{'kept'}} AND left(conname, 8) <> 'widened_'"""
 
 NOTICES = """DO $notices$
 DECLARE
