@@ -42,7 +42,7 @@ def begun(make_lasting_database: Any, small: URL) -> URL:
     return url
 
 
-def everything(url: URL) -> tuple[object, object, object]:
+def everything(url: URL) -> tuple[list[str], object, object]:
     return definition(url), sequences(url), values(url)
 
 
@@ -146,7 +146,7 @@ def test_the_bot_goes_on(make_database: MakeDatabase, legacy_templates: dict[str
     finished = Event()
 
     def bot(name: str) -> list[int]:
-        ids = []
+        ids: list[int] = []
         with Session(engine_of(url)) as session:
             while not finished.is_set():
                 customer = Customer(business_id=DEFAULT_BUSINESS_ID, whatsapp_id=f"{name}{len(ids)}", name="new")

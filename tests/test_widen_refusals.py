@@ -108,10 +108,7 @@ OBSTACLES = {
 
 def commands(said: str) -> list[str]:
     """What a refusal says to run, in its order."""
-    return [
-        c.strip()
-        for c in re.findall(r"run ((?:ALTER|DROP|GRANT) .+?)(?: \(| in a quiet|, or |; view|; mat|\.?$)", said)
-    ]
+    return re.findall(r": run ([^;]+);$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", OBSTACLES)
@@ -159,7 +156,7 @@ def test_all_at_once_and_the_dry_run_changes_nothing(canonical: URL) -> None:
     for arguments in (("-x", "dry-run=yes"), ()):
         done = run_alembic(canonical, *SCALE, *arguments, "upgrade", "bigint")
         assert done.returncode != 0
-        assert "2 things stand in the way: view a names customers.id" in done.stderr
+        assert "2 things stand in the way:\n- view a names customers.id" in done.stderr
         assert "view b names conversations.id" in done.stderr
     execute(canonical, "DROP VIEW a, b")
     done = run_alembic(canonical, *SCALE, "-x", "dry-run=yes", "upgrade", "bigint")
@@ -195,8 +192,8 @@ def test_only_the_owner_may(canonical: URL) -> None:
         execute(canonical, "GRANT CREATE ON SCHEMA public TO widen_reader", "GRANT SELECT ON customers, conversations TO widen_reader")  # fmt: skip
         with pytest.raises(CommandError) as refused:
             widen(user.set(password="x"))
-        assert "role widen_reader does not own table customers: run this as its owner" in str(refused.value)
-        assert "does not own sequence customers_id_seq: as an administrator run GRANT" in str(refused.value)
+        assert "role widen_reader does not own table customers: do this as its owner" in str(refused.value)
+        assert "does not own sequence customers_id_seq; as an administrator: run GRANT" in str(refused.value)
         assert types(canonical) == ["integer", "integer"]
     finally:
         execute(canonical, "DROP OWNED BY widen_reader", "DROP ROLE widen_reader")

@@ -26,9 +26,12 @@ depends_on = None
 IDS = (("customers", "id"), ("conversations", "id"))
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
     refuse_to_widen(*IDS)
+
+
+def upgrade() -> None:
     with outside_transaction():
         history = op.get_context().version_table
         closed = f"(SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass({literal(history)}))"
