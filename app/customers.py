@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.models.conversation import Conversation
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 JOINED = ("id", "business_id", "whatsapp_id", "whatsapp_user_id", "username", "name", "created_at", "updated_at")
 """The columns of customers that are not compared when two rows become one: they say who it is, and since when."""
+
+REFUSED = (IntegrityError, InternalError, ProgrammingError)
+"""What the database says where a constraint, a trigger or a privilege stands against it; anything else is raised."""
 
 UNIQUE = ("uq_customers_business_id_whatsapp_id", "uq_customers_business_id_whatsapp_user_id")
 
@@ -50,9 +53,9 @@ _REFERENCES = text("""
            row_security_active(conrelid) AND NOT EXISTS (
                SELECT FROM pg_catalog.pg_policy
                 WHERE polrelid = conrelid AND pg_get_expr(polqual, polrelid) LIKE '%current_business_id()%') AS hidden
-      FROM pg_catalog.pg_constraint, unnest(conkey, confkey) WITH ORDINALITY AS pairs (key, confkey_, place)
-      JOIN pg_catalog.pg_attribute AS here ON here.attrelid = conrelid AND here.attnum = key
-      JOIN pg_catalog.pg_attribute AS there ON there.attrelid = confrelid AND there.attnum = confkey_
+      FROM pg_catalog.pg_constraint CROSS JOIN unnest(conkey, confkey) WITH ORDINALITY AS pairs (from_, to_, place)
+      JOIN pg_catalog.pg_attribute AS here ON here.attrelid = conrelid AND here.attnum = from_
+      JOIN pg_catalog.pg_attribute AS there ON there.attrelid = confrelid AND there.attnum = to_
      WHERE contype = 'f' AND confrelid = to_regclass('customers') AND conparentid = 0
      GROUP BY pg_constraint.oid, conrelid ORDER BY 1, pg_constraint.oid""")
 
@@ -180,7 +183,7 @@ def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: se
             keep.whatsapp_id, keep.whatsapp_user_id = filed, user_id
     except CustomerMergeError as error:
         log.error("%s", error)
-    except DBAPIError as error:
+    except REFUSED as error:
         diagnosis = getattr(error.orig, "diag", None)
         if diagnosis is not None and diagnosis.constraint_name in UNIQUE:
             return None
@@ -243,7 +246,7 @@ def _move_reference(session: Session, reference: Row[Any], keep: Customer, other
         )
     try:
         session.execute(text(move))
-    except DBAPIError as error:
+    except REFUSED as error:
         if getattr(error.orig, "pgcode", None) == "42501":
             raise CustomerMergeError(
                 f"{said}{reference.role} may not move its rows: run GRANT SELECT, UPDATE ON {reference.name} "

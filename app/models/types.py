@@ -92,12 +92,12 @@ def is_user_id(value: object) -> bool:
 
 
 def check_user_id(value: str) -> str:
-    """The value, where it has the shape of Meta's business-scoped user ids, such as US.13491208655302741918.
+    """The value, where it has the shape of Meta's business-scoped user ids; None, which the column takes, is None.
 
     Raises:
         InvalidValueError: it has not.
     """
-    if not is_user_id(value):
+    if value is not None and not is_user_id(value):
         raise InvalidValueError(
             f"whatsapp_user_id {value!r} is not a business-scoped user id such as US.13491208655302741918: "
             "take user_id of the webhook as it is."
