@@ -54,7 +54,7 @@ def both(url: URL) -> list[int]:
 def commands(sentence: str) -> list[str]:
     """The SQL that a sentence names."""
     (sql,) = re.findall(r"(?:run|by) ((?:UPDATE|GRANT) .*?)(?:; the next|\.$)", sentence)
-    return sql.split("; ")
+    return str(sql).split("; ")
 
 
 GRANT = "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO app_tenant"
