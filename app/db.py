@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker, with_loader_criteria
@@ -180,10 +180,7 @@ class BusinessSession(Session):
             self.info[TENANT_SCOPE] = business
             self._options[tenancy.SCOPE] = self.scope
             self._criteria = with_loader_criteria(
-                TenantOwned,
-                lambda model: model.business_id == business,
-                include_aliases=True,
-                propagate_to_loaders=False,
+                TenantOwned, lambda model: model.business_id == business, include_aliases=True
             )
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
@@ -225,8 +222,15 @@ def _give_back(session: BusinessSession, transaction: SessionTransaction) -> Non
 def _name_the_business(state: ORMExecuteState) -> None:
     """The planner sees the business, and a sharded database goes to one shard; row level security is what protects."""
     session = state.session
-    if isinstance(session, BusinessSession) and session.scope is not None and not state.is_insert:
-        state.statement = state.statement.options(session._criteria)
+    if not isinstance(session, BusinessSession) or session.scope is None or state.is_insert:
+        return
+    mapper = state.bind_mapper
+    if not state.is_column_load:
+        if session._criteria not in state.statement._with_options:  # a load may have it
+            state.statement = state.statement.options(session._criteria)
+    elif mapper is not None and issubclass(mapper.class_, TenantOwned):  # a refresh, which takes no criteria
+        assert isinstance(state.statement, Select)
+        state.statement = state.statement.where(mapper.class_.business_id == session.scope.business_id)
 
 
 class ReadSession(BusinessSession):

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import URL
@@ -18,22 +18,33 @@ class Proxy:
         url: where a client connects.
         round_trips: how many times a client sent something after the server had answered.
         delay: seconds that each message takes in each direction.
-        silent: whether it takes everything and forwards nothing, as a firewall that forgot the connection.
     """
 
     def __init__(self, server: URL, listener: socket.socket) -> None:
         self.url = server.set(host="127.0.0.1", port=listener.getsockname()[1], query={})
         self.round_trips = 0
         self.delay = 0.0
-        self.silent = False
         self._server = server
         self._listener = listener
         self._sockets: list[socket.socket] = []
+        self._silent: list[socket.socket] = []
 
     def hang_up(self) -> None:
         """Close every connection, as a pooler that drops idle ones."""
         for end in self._sockets:
-            end.close() if end.fileno() < 0 else end.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._sockets.clear()
+
+    def silence(self) -> None:
+        """Forward nothing of these connections any more, as a firewall that forgot them; new ones work."""
+        self._silent += self._sockets
+
+    def refuse(self) -> None:
+        """Close every connection and take no other."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.hang_up()
 
     def _serve(self) -> None:
         while True:
@@ -74,7 +85,7 @@ class Proxy:
                         answered = source is server
                         if self.delay:
                             time.sleep(self.delay)
-                        if not self.silent:
+                        if client not in self._silent:
                             target.sendall(data)
                     except OSError:
                         return
@@ -90,6 +101,7 @@ def proxy(server: URL) -> Iterator[Proxy]:
         try:
             yield made
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
             made.hang_up()
             thread.join()

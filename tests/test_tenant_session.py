@@ -3,13 +3,10 @@
 import gc
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
