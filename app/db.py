@@ -224,13 +224,12 @@ def _name_the_business(state: ORMExecuteState) -> None:
     session = state.session
     if not isinstance(session, BusinessSession) or session.scope is None or state.is_insert:
         return
-    mapper = state.bind_mapper
+    statement, mapper = state.statement, state.bind_mapper
     if not state.is_column_load:
-        if session._criteria not in state.statement._with_options:  # a load may have it
-            state.statement = state.statement.options(session._criteria)
-    elif mapper is not None and issubclass(mapper.class_, TenantOwned):  # a refresh, which takes no criteria
-        assert isinstance(state.statement, Select)
-        state.statement = state.statement.where(mapper.class_.business_id == session.scope.business_id)
+        if session._criteria not in statement._with_options:  # what a loaded object brings along
+            state.statement = statement.options(session._criteria)
+    elif isinstance(statement, Select) and mapper is not None and issubclass(mapper.class_, TenantOwned):
+        state.statement = statement.where(mapper.class_.business_id == session.scope.business_id)
 
 
 class ReadSession(BusinessSession):
