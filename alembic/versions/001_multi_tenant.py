@@ -20,7 +20,18 @@ from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
 from app.migration.state import MEMORY, ROLLBACK_BEGAN
-from app.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
+from app.migration.steps import (
+    each,
+    emit,
+    emit_each,
+    literal,
+    notice,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    wait_to_read,
+)
 
 revision = "001"
 down_revision = "000"
@@ -75,13 +86,17 @@ DEFAULT_CHANGED = (
 )
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(sql("check_archive"), when=archived)
-    refuse(sql("check_archived_ids"), when="to_regclass('multi_tenant_archive.conversations') IS NOT NULL")
-    emit(sql("former_roles"))
+    ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
+    refuse(sql("check_archived_ids"), when=ids)
+    notice(sql("former_roles"), when=f"NOT {has_constraint('conversations', 'fk_conversations_businesses')}")
+
+
+def upgrade() -> None:
     with outside_transaction():
         create_memory()
         create_roles()
@@ -93,13 +108,16 @@ def upgrade() -> None:
         validate_keys()
         swap_unique_customers()
         restore_archive()
-        complete_memory()
+    complete_memory()  # in the transaction that records the revision
+
+
+def check_downgrade() -> None:
+    wait_to_read(*COLUMNS)
+    refuse_rollback()
+    emit(sql("report"))
 
 
 def downgrade() -> None:
-    wait_to_read(*COLUMNS)
-    check_downgrade()
-    emit(sql("report"))
     with outside_transaction():
         create_memory()
         freeze("customers")
@@ -112,7 +130,7 @@ def downgrade() -> None:
         give_back("customers")
         give_back("conversations")
         rebuild_time_indexes()
-        put_new_tables_aside()
+    put_new_tables_aside()  # in the transaction that records the revision: what is gone is never still recorded
 
 
 def create_memory() -> None:
@@ -291,7 +309,7 @@ def restore_archive() -> None:
         emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
 
 
-def check_downgrade() -> None:
+def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
     fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
     refuse(sql("check_owner"), when=has_table("businesses"))
