@@ -40,5 +40,5 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
         AND NOT (names[1] = current_schema() AND (
             kind IN ('table constraint', 'default value', 'trigger') AND names[2] = ANY ('{{{new_tables}}}')
             OR kind IN ('policy', 'trigger') AND names[2] = ANY ('{{{all_tables}}}')
-               AND names[3] IN ('app_tenant', 'app_service', 'set_updated_at')))
+               AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at')))
  HAVING count(*) > 0)

@@ -15,4 +15,5 @@ BEGIN
     EXECUTE coalesce((SELECT string_agg(undo ->> 1, ';') FROM jsonb_array_elements(legacy -> 'undo') AS undo
                        WHERE undo ->> 0 IS NULL OR EXISTS (
                            SELECT FROM pg_attribute WHERE attrelid = '{{table}}'::regclass AND attname = undo ->> 0)), '');
-END $back$
+END $back$;
+{{run_remembered}}

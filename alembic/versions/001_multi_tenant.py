@@ -16,9 +16,10 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from app.migration import ops
+from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
+from app.migration.state import MEMORY, ROLLBACK_BEGAN
 from app.migration.steps import emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
 
 revision = "001"
@@ -45,8 +46,6 @@ NEW_COLUMNS = {
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
 KEYS = ("fk_customers_businesses", "fk_conversations_businesses", "fk_conversations_whatsapp_numbers")
 ONE_PER_BUSINESS = "uq_customers_business_id_whatsapp_id"
-FROZEN = "to_regprocedure('single_business_only()') IS NOT NULL"
-"""SQL condition: a rollback has moved what the old schema cannot hold, and is not finished."""
 DEFAULT_CHANGED = (
     f"id = '{DEFAULT}' AND to_jsonb(businesses) - '{{id,created_at,updated_at}}'::text[] IS DISTINCT FROM "
     """'{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'"""
@@ -57,7 +56,9 @@ def upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
     refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
+    emit(sql("former_roles"))
     with outside_transaction():
+        create_memory()
         create_roles()
         create_new_tables()
         rename_equal_indexes()
@@ -82,9 +83,29 @@ def downgrade() -> None:
         drop_new_tables()
 
 
+def create_memory() -> None:
+    with step("what a rollback is to give back", done=has_table(MEMORY)):
+        emit(sql("memory"))
+        ops.close_table(MEMORY)
+
+
+def remember(phase: str, kind: str, statements: str) -> None:
+    """Keep statements for the rollback, in the transaction of the change that they undo; each once.
+
+    Args:
+        phase: when the rollback runs them: "customers" or "conversations", in the step that gives that table back,
+            after the new columns are gone; "end", in its last step.
+        kind: what they give back, in a word or two, such as "grant".
+        statements: SQL query of three text columns: the statement; a column of the table and a role without which
+            it is not run, or NULL.
+    """
+    emit(sql("remember", phase=phase, kind=kind, statements=statements))
+
+
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
         emit(sql("roles"))
+        remember("end", "membership", sql("leave_roles"))
         emit_each(sql("grant_roles"))
 
 
@@ -147,7 +168,24 @@ def extend(table: str) -> None:
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
         emit_each(sql("comments", tables=table))
-        ops.enable_tenancy(table)
+        confine(table)
+
+
+def confine(table: str) -> None:
+    """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    was_on = f"SELECT 'ALTER TABLE {table} ENABLE ROW LEVEL SECURITY', NULL, NULL FROM pg_class"
+    remember(table, "row level security", f"{was_on} WHERE oid = to_regclass('{table}') AND relrowsecurity")
+    remember(table, "privilege", access.give_back_to_former_roles(table))
+    emit_each(access.take_from_former_roles(table))
+    ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
+    ops.create_tenant_policies(table)
+    ops.grant_tenancy(table)
+
+
+def was_confined(table: str) -> str:
+    """SQL condition: row level security was on before the upgrade."""
+    statement = literal(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    return f"EXISTS (SELECT FROM {MEMORY} WHERE statement = {statement})"
 
 
 def build_indexes() -> None:
@@ -194,12 +232,12 @@ def restore_archive() -> None:
 
 def check_downgrade() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
-    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {FROZEN}")
+    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}")
     emit(sql("check_keys"))
 
 
 def archive() -> None:
-    done = f"NOT {has_table('businesses')} OR {FROZEN}"
+    done = f"NOT {has_table('businesses')} OR {ROLLBACK_BEGAN}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
         # Writers wait while rows move, those of tables with foreign keys to them too; readers do not.
         emit(f"LOCK TABLE {', '.join((*COLUMNS, *NEW_TABLES))} IN SHARE ROW EXCLUSIVE MODE")
@@ -237,7 +275,7 @@ def give_back(table: str) -> None:
         else:
             emit("DROP TRIGGER single_business_update ON conversations")
         drop = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table])
-        emit(sql("give_back", table=table, drop_columns=drop))
+        emit(sql("give_back", table=table, phase=table, drop_columns=drop))
 
 
 def rebuild_time_indexes() -> None:
@@ -250,6 +288,8 @@ def drop_new_tables() -> None:
     with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
         emit(f"DROP TABLE {', '.join(NEW_TABLES)}")
         emit("DROP FUNCTION single_business_only()")
+        emit(sql("run_remembered", phase="end"))
+        emit(f"DROP TABLE {MEMORY}")
         ops.drop_functions()
         ops.open_version_table()
 
@@ -260,12 +300,21 @@ def sql(name: str, **values: str) -> str:
         "check_server": script("000_check_server.sql"),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",
+        "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",
         "new_tables": ",".join(NEW_TABLES),
         "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
         "both": _oids(COLUMNS),
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES)),
+        **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
+        **{f"acl_{table}": access.acl(table) for table in COLUMNS},
+        "strangers": access.strangers(),
+        "new_strangers": access.new_strangers(),
+        "used_elsewhere": access.USED_ELSEWHERE,
+        "to_ours": "coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false)",
+        "unconfined": access.UNCONFINED,
+        "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
+        "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
         "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
     }
@@ -274,3 +323,11 @@ def sql(name: str, **values: str) -> str:
 
 def _oids(names: Iterable[str]) -> str:
     return f"({', '.join(f'to_regclass({literal(name)})' for name in names)})"
+
+
+def _workers() -> str:
+    """SQL query of the roles for which an object that reaches the tables is worth a word."""
+    former = " UNION ".join(access.former_roles(table) for table in COLUMNS)
+    return (
+        f"{former} UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC'"
+    )
