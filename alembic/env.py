@@ -10,8 +10,9 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 import app.models
 from alembic import context
 from app.db import CONNECT_ARGS, database_url
-from app.migration import autogenerate, drift, runner, state
+from app.migration import autogenerate, drift, runner
 from app.migration.steps import DryRun
+from app.repair import declared
 from app.report import place, report
 
 NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot a login that owns nothing (docs/tenancy.md)."
@@ -19,9 +20,7 @@ NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot 
 applied: list[Any] = []
 OPTIONS: dict[str, Any] = {
     "target_metadata": app.models.Base.metadata,
-    "declared": drift.Declared(
-        app.models.Base.metadata, ("customers", "conversations"), str(app.models.DEFAULT_BUSINESS_ID), state.MEMORY
-    ),
+    "declared": declared(),
     "schema_options": runner.parse_options(context.get_x_argument(as_dictionary=True)),
     "compare_type": runner.same_type,
     "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],

@@ -60,7 +60,9 @@ SELECT format('role %s', m.rolname), format('membership of %s', g.rolname),
        format('REVOKE %I FROM %I', g.rolname, m.rolname) || CASE WHEN :version >= 160000 THEN format(' GRANTED BY %I', a.grantor::regrole) ELSE '' END, NULL
   FROM pg_auth_members AS a JOIN pg_roles AS m ON m.oid = member JOIN pg_roles AS g ON g.oid = roleid
  WHERE m.rolname IN ('app_tenant', 'app_service')
-    OR m.rolname IN ('anon', 'authenticated') AND (g.rolname IN ('app_tenant', 'app_service') OR g.oid IN (SELECT oid FROM owners))
+    OR m.rolname IN ('anon', 'authenticated') AND EXISTS (
+           SELECT FROM pg_roles AS inner_role WHERE pg_has_role(g.oid, inner_role.oid, 'MEMBER')
+              AND (inner_role.rolname IN ('app_tenant', 'app_service') OR inner_role.oid IN (SELECT oid FROM owners)))
 UNION ALL
 -- Who made the roles may grant them, and so may the owner of the tables.
 SELECT format('role %s', g.rolname), format('ADMIN OPTION for %s', m.rolname),

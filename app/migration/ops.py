@@ -37,10 +37,10 @@ END $function$"""
 SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 
 
-def create_functions() -> None:
-    """The two functions of the schema: the business in scope, and the trigger's."""
+def create_functions(*, replace: bool = False) -> None:
+    """The two functions of the schema: the business in scope, and the trigger's; `replace` those that are there."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
-        emit(sql)
+        emit(sql.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION") if replace else sql)
         emit_each(
             f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {_GRANTEE}) "
             "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
