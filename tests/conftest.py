@@ -76,6 +76,8 @@ class _database:  # noqa: N801
         engine = engine_of(self.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(f"ALTER DATABASE {self.url.database} SET timezone TO 'UTC'"))
+            # Else a member of app_tenant that one test makes would stand in the way of another's upgrade.
+            connection.execute(text(f"REVOKE CONNECT ON DATABASE {self.url.database} FROM PUBLIC"))
         return self.url
 
     def __exit__(self, *_: object) -> None:

@@ -67,6 +67,8 @@ def test_keys_of_a_team_between_customers_and_messages_lose_no_row(shops: URL, r
         f"ALTER TABLE conversations ADD customer_id int REFERENCES customers (id) {rule}",
         f"ALTER TABLE conversations ADD answers int REFERENCES conversations (id) {rule}",
         f"ALTER TABLE customers ADD last_message_id int REFERENCES conversations (id) {rule}",
+        "GRANT INSERT (last_message_id), UPDATE (last_message_id) ON customers TO app_tenant",
+        "GRANT INSERT (customer_id, answers), UPDATE (customer_id, answers) ON conversations TO app_tenant",
         "UPDATE conversations SET customer_id = id, answers = id",
         "UPDATE customers SET last_message_id = id",
     )

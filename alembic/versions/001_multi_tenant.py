@@ -113,6 +113,7 @@ def create_new_tables() -> None:
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
         emit(sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH))
         emit_each(sql("comments", tables=",".join(NEW_TABLES)))
+        emit_each(sql("team_columns"))  # before the grants, which are by column
         ops.create_functions()
         for table in NEW_TABLES:
             ops.create_updated_at_trigger(table)
@@ -130,7 +131,6 @@ def create_new_tables() -> None:
         )
         ops.enable_tenancy("user_businesses", grant="SELECT, UPDATE (role), DELETE")
         ops.close_version_table()
-        emit_each(sql("team_columns"))
         emit_each(sql("bring_back", tables=",".join(NEW_TABLES)))
         name = literal(options().default_business_name)
         emit(f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT}', {name}) ON CONFLICT (id) DO NOTHING")

@@ -134,7 +134,7 @@ def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT) -> None:
 def disable_tenancy(table: str) -> None:
     """Take the policies and privileges of `enable_tenancy` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
     for policy in ("app_tenant", "app_service", access.SINGLE_BUSINESS):
-        emit(f"DROP POLICY IF EXISTS {policy} ON {table}")
+        _drop_policy(policy, table)
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
     emit_each(
@@ -151,8 +151,12 @@ def confine_former_roles(table: str, business: str, *, restrictive: str) -> None
         business: id of the default business.
         restrictive: SQL condition, as in `access.single_business_policy`.
     """
-    emit(f"DROP POLICY IF EXISTS {access.SINGLE_BUSINESS} ON {table}")
+    _drop_policy(access.SINGLE_BUSINESS, table)
     emit_each(access.single_business_policy(table, business, restrictive))
+
+
+def _drop_policy(name: str, table: str) -> None:
+    emit_each(f"SELECT 'DROP POLICY {name} ON {table}' WHERE {_has('policy', 'pol', table, name)}")
 
 
 def close_version_table() -> None:

@@ -18,12 +18,14 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
+from app.migration.access import NOTHING_PLANTED
 from app.migration.steps import LOCK_TIMEOUT, Options
 
 RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
 
 SESSION_DEFAULTS = (
+    NOTHING_PLANTED,
     "SET timezone = 'UTC'",
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
     "SET statement_timeout = 0",
