@@ -1,9 +1,12 @@
 """`alembic check` finds every change of an object, and names it; `python -m app.repair` puts it right where it can."""
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import URL
 
-from tests.drift import Case, assert_found, repaired
+from tests.drift import Case, assert_found, expected_once, repaired
+from tests.support import execute, scalar
 
 # name: (statement, beginning of the line, whether repair puts it right)
 CASES: dict[str, Case] = {
@@ -277,6 +280,12 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _expected_once() -> Iterator[None]:
+    with expected_once({}):
+        yield
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_change_is_one_line_and_repaired_where_it_holds_no_data(name: str, database: URL) -> None:
     assert_found(database, CASES[name])
@@ -285,8 +294,6 @@ def test_a_change_is_one_line_and_repaired_where_it_holds_no_data(name: str, dat
 def test_rows_that_a_key_refuses_are_named_and_nothing_is_lost(database: URL) -> None:
     """A key whose triggers were off is made anew, and so proves the rows that came meanwhile."""
     stranger = "INSERT INTO customers (business_id, whatsapp_id, name) VALUES (gen_random_uuid(), '1', 'Ana')"
-    from tests.support import execute, scalar
-
     execute(database, "ALTER TABLE customers DISABLE TRIGGER ALL", stranger)
     status, said = repaired(database)
     assert status == 1

@@ -11,13 +11,13 @@ from app.migration.steps import each, emit, emit_each, literal, options, refuse,
 _GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
 
 CURRENT_BUSINESS_ID = """
-CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
 
 # *= compares rows as they are stored: it also takes a team's json column, which has no equality. A generated column
 # has no value yet in NEW, so a table that has one says so with an argument, and pays for a comparison without it.
 SET_UPDATED_AT = """
-CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
     computed text[];
 BEGIN
@@ -37,10 +37,10 @@ END $function$"""
 SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 
 
-def create_functions(*, replace: bool = False) -> None:
-    """The two functions of the schema: the business in scope, and the trigger's; `replace` those that are there."""
+def create_functions() -> None:
+    """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
-        emit(sql.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION") if replace else sql)
+        emit(sql)
         emit_each(
             f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {_GRANTEE}) "
             "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "

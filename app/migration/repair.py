@@ -68,8 +68,9 @@ class Repairs:
                 str(drift), f"ALTER {kind} {name} OWNER TO {drift.expected}", table if kind == "TABLE" else None
             )
         if drift.kind == "function" or table in FUNCTIONS:
-            changed = drift.found is not None and aspect in {"result", "arguments"}
-            return (3, "functions"), lambda: restore_functions(drop=table if changed else None)
+            if drift.found is not None and aspect == "result":  # which cannot change; the next round makes it anew
+                return (2, drift.object), lambda: statement(str(drift), f"DROP FUNCTION {table}", None)
+            return (3, "functions"), restore_functions
         if drift.kind in {"policy", "privilege"} or aspect == "row level security":
             return (5, table), lambda: self.secure(table)
         if drift.kind == "trigger":
@@ -158,7 +159,7 @@ def repair(connection: Connection, declared: Declared, opts: dict[str, object], 
         dry_run: change nothing, and say what would be done.
     """
     outcome, seen, failed = Outcome(), dict[Drift, None](), dict[Drift, str]()
-    for _ in range(1 if dry_run else ROUNDS):
+    for round_ in range(ROUNDS + 1):
         findings = look(connection, declared)
         seen |= dict.fromkeys(findings.drifts)
         repairs = Repairs(declared, findings.expected, findings.restrictive)
@@ -171,12 +172,11 @@ def repair(connection: Connection, declared: Declared, opts: dict[str, object], 
             outcome.fixed = [drift for _, drifts in plan.values() for drift in drifts]
             outcome.left = [(d, by_hand(d)) for d in findings.drifts if d not in outcome.fixed]
             return outcome
-        if not plan:
+        if not plan or round_ == ROUNDS:
             break
         failed |= dict(carry_out(connection, opts, plan))
-    remaining = look(connection, declared).drifts
-    outcome.fixed = [drift for drift in seen if drift not in remaining]
-    outcome.left = [(drift, failed.get(drift) or by_hand(drift)) for drift in remaining]
+    outcome.fixed = [drift for drift in seen if drift not in findings.drifts]
+    outcome.left = [(drift, failed.get(drift) or by_hand(drift)) for drift in findings.drifts]
     return outcome
 
 
@@ -252,12 +252,10 @@ def create_roles() -> None:
         emit_each(script("001_grant_roles.sql"))
 
 
-def restore_functions(drop: str | None = None) -> None:
-    """Both functions with their privileges; one whose result has changed is dropped first, where nothing uses it."""
+def restore_functions() -> None:
+    """Both functions with their privileges."""
     with step("functions", done="false"):
-        if drop is not None:
-            emit(f"DROP FUNCTION IF EXISTS {drop}")
-        ops.create_functions(replace=True)
+        ops.create_functions()
 
 
 def restore_trigger(table: str) -> None:
