@@ -127,7 +127,9 @@ SELECT CASE WHEN setrole = 0 THEN format('database %I', current_database()) ELSE
      WHERE element NOT IN ('"$user"', '$user', 'pg_catalog', '')) AS p
  WHERE (setdatabase = 0 OR setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
    AND (setrole = 0 OR setrole IN (SELECT oid FROM workers))
-   AND (name IN ('app.business_id', 'role', 'session_replication_role', 'row_security')
+   AND (name IN ('app.business_id', 'session_replication_role', 'row_security')
+        OR name = 'role' AND (setrole = 0 OR NOT EXISTS (  -- a login that migrates as the owner
+            SELECT FROM owners WHERE oid = to_regrole(quote_ident(substr(setting, 6))) AND pg_has_role(setrole, oid, 'MEMBER')))
         OR name = 'search_path' AND (
             setrole IN (SELECT oid FROM two)
             OR (setrole = 0 OR setrole IN (SELECT oid FROM owners) OR EXISTS (SELECT FROM two WHERE pg_has_role(setrole, two.oid, 'MEMBER')))

@@ -34,6 +34,9 @@ SESSION_DEFAULTS = (
     # Not to be had on Windows.
     "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); "
     "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
+    # A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') "
+    "THEN PERFORM set_config('role', 'none', false); END IF; END $$",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
     "SET quote_all_identifiers = off",
