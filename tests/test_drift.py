@@ -204,7 +204,7 @@ CASES: dict[str, Case] = {
         "column customers.business_id: default expected COALESCE", True,
     ),
     "default added": (
-        "ALTER TABLE customers ALTER COLUMN name SET DEFAULT 'x'", "column customers.name: default expected none, found", True,
+        "ALTER TABLE users ALTER COLUMN full_name SET DEFAULT 'x'", "column users.full_name: default expected none, found", True,
     ),
     "identity dropped": (
         "ALTER TABLE conversations ALTER COLUMN id DROP IDENTITY", "column conversations.id: default expected identity, found none", True,

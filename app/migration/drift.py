@@ -296,7 +296,9 @@ def tolerated(drift: Drift, declared: Declared) -> bool:
     if drift.kind == "sequence" or " on sequence of " in drift.object:
         return drift.found is None or (drift.kind == "sequence" and re.fullmatch(r"increment \d+", found) is not None)
     if drift.aspect == "default":
-        return expected.startswith(("identity", "nextval(")) and found.startswith(("identity", "nextval("))
+        return expected == "none" or (
+            expected.startswith(("identity", "nextval(")) and found.startswith(("identity", "nextval("))
+        )
     return drift.aspect == "type" and is_as_wide(expected, found)
 
 

@@ -128,7 +128,7 @@ class Repairs:
                 emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
             emit(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
             emit_each(
-                f"SELECT pg_catalog.format('GRANT ALL ON %s %s TO %s', kind, oid::regclass, relowner::regrole) FROM ({with_sequences(table)}) AS o"
+                f"SELECT pg_catalog.format('GRANT ALL ON %s %s TO %s', kind, oid::regclass, relowner::regrole) FROM ({with_sequences(table)}) AS o WHERE relacl IS NOT NULL"
             )
 
     def restore_constraint(self, drift: Drift) -> None:
