@@ -8,7 +8,6 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.drift import Case, assert_found, lines, repaired
 from tests.support import execute, load_legacy, migrate, rows, scalar
-from tests.test_roles import own_server  # noqa: F401
 
 # name: (statement, beginning of the line, whether repair puts it right)
 CASES: dict[str, Case] = {
@@ -73,7 +72,7 @@ QUIET = (
 
 
 @pytest.fixture(scope="module")
-def home(own_server: URL) -> URL:  # noqa: F811
+def home(own_server: URL) -> URL:
     """A database at head, on a server of its own, with roles of a team."""
     url = own_server.set(database="home")
     execute(own_server, "CREATE DATABASE home", "ALTER DATABASE home SET timezone TO 'UTC'")

@@ -1,6 +1,6 @@
 (SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC',
                string_agg(format('%s on %s', privilege, place), ', '),
-               string_agg(format('GRANT %s ON %s TO %s; ', privilege, place, logins), ''))
+               string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))
    FROM (SELECT string_agg(privilege_type || columns, ', ' ORDER BY privilege_type, columns) AS privilege, 'customers' AS place
            FROM ({{acl_customers}}) AS acl WHERE grantee = 0 HAVING count(*) > 0
          UNION ALL SELECT string_agg(privilege_type || columns, ', ' ORDER BY privilege_type, columns), 'conversations'
@@ -64,6 +64,12 @@
 (SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may: as its owner run %s',
                string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
    FROM ({{new_strangers}}) AS stranger HAVING count(*) > 0),
+(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s',
+               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
+   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pronamespace = current_schema()::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN {{both}} AND relowner = proowner)
+ HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
 (SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call: as its owner run %s%s',
                nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)

@@ -1,5 +1,5 @@
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
-SELECT '{{phase}}', '{{kind}}', s.* FROM (
+SELECT '{{phase}}', '{{kind}}', statement, needs_column, needs_role FROM (
 {{statements}}
 ) AS s (statement, needs_column, needs_role)
  WHERE s.statement IS NOT NULL AND NOT EXISTS (

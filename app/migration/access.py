@@ -50,18 +50,20 @@ def taken(table: str) -> str:
 def take_from_former_roles(table: str) -> str:
     """SQL query of statements that leave each former role what row level security confines, and the rest nothing.
 
-    What a role granted on (it held WITH GRANT OPTION) is granted by the owner instead, so that nothing else falls.
+    What goes was perhaps granted by a role that held it WITH GRANT OPTION, and only falls with that option: the owner
+    then grants anew what is to stay of that privilege.
     """
     who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
     return f"""WITH held AS (
     SELECT a.*, {taken(table)} AS taken, {who} AS role
       FROM ({acl(table)}) AS a LEFT JOIN pg_roles ON pg_roles.oid = grantee)
 SELECT statement FROM (
-    SELECT 1, format('REVOKE GRANT OPTION FOR ALL PRIVILEGES ON {table} FROM %s CASCADE', grantor::regrole)
-      FROM held WHERE grantor <> relowner
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON {table} FROM %s CASCADE', privilege_type, grantor::regrole)
+      FROM held WHERE taken AND grantor <> relowner
     UNION SELECT 2, format('GRANT %s %s ON {table} TO %s', privilege_type, columns, role)
                     || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
       FROM held WHERE NOT taken AND (grantor <> relowner OR is_grantable)
+       AND privilege_type IN (SELECT privilege_type FROM held WHERE taken AND grantor <> relowner)
     UNION SELECT 3, format('REVOKE %s %s ON {table} FROM %s CASCADE', privilege_type, columns, role)
       FROM held WHERE taken
     UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, {who})

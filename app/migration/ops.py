@@ -69,10 +69,14 @@ def drop_updated_at_trigger(table: str) -> None:
     emit(f"DROP TRIGGER IF EXISTS set_updated_at ON {table}")
 
 
-def close_table(table: str) -> None:
+def close_table(table: str, *, when: str = "true") -> None:
     """Take every privilege on the table and the sequences of its columns from all but the owner.
 
     ALTER DEFAULT PRIVILEGES may have granted them to anybody when the table was made.
+
+    Args:
+        table: the table.
+        when: SQL condition without which nothing is taken.
     """
     emit_each(
         f"WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass({literal(table)}) UNION "
@@ -81,12 +85,16 @@ def close_table(table: str) -> None:
         "SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, "
         f"there.oid::regclass, {_GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
         "SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held "
-        "WHERE grantee <> relowner"
+        f"WHERE grantee <> relowner AND ({when})"
     )
 
 
 def enable_tenancy(
-    table: str, *, using: str = "business_id = (SELECT current_business_id())", grant: str = SERVICE_GRANT
+    table: str,
+    *,
+    using: str = "business_id = (SELECT current_business_id())",
+    grant: str = SERVICE_GRANT,
+    made: str = "true",
 ) -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
@@ -94,10 +102,11 @@ def enable_tenancy(
         table: the table.
         using: condition that a row must meet for app_tenant, for reading and for writing.
         grant: what app_tenant may do, as `grant_tenancy` takes it.
+        made: SQL condition: the table is new, and the rest has come in by default privileges only.
 
     Locks: ACCESS EXCLUSIVE, milliseconds.
     """
-    close_table(table)
+    close_table(table, when=made)
     create_tenant_policies(table, using=using)
     grant_tenancy(table, grant=grant)
 

@@ -19,7 +19,7 @@ UPGRADE_BEGAN = f"(to_regclass('{MEMORY}') IS NOT NULL OR to_regprocedure('curre
 UPGRADE_ENDED = (
     "(EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') "
     "AND conname = 'uq_customers_business_id_whatsapp_id') "
-    "AND to_regclass('multi_tenant_archive.conversations') IS NULL)"
+    "AND to_regclass('multi_tenant_archive.default_customers') IS NULL)"
 )
 """SQL condition: the last change of an upgrade was carried out."""
 

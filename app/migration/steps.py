@@ -33,6 +33,7 @@ class Options:
     drop_data: bool = False
     single_transaction: bool = False
     dry_run: bool = False
+    canonical: bool = False
 
 
 class DryRun(Exception):  # noqa: N818
