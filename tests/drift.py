@@ -6,10 +6,10 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, event
 
 from app import repair
-from app.migration import drift
+from app.migration import drift, runner
 from app.migration.catalogue import Catalogue
 from tests.support import ROOT, engine_of, environment, execute, plain
 
@@ -35,7 +35,9 @@ def expected_once(known: dict[str, Catalogue]) -> Iterator[None]:
 
 def lines(url: URL) -> list[str]:
     """What the check finds, a line each; empty where it is clean."""
-    with engine_of(url).connect() as connection:
+    engine = engine_of(url)
+    event.listen(engine, "connect", runner.set_session_defaults)
+    with engine.connect() as connection:
         return [str(found) for found in drift.find_drift(connection, repair.declared()).drifts]
 
 
