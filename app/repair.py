@@ -20,9 +20,11 @@ from app.migration.steps import Options
 from app.models import DEFAULT_BUSINESS_ID, Base
 
 
-def declared() -> Declared:
+def declared(version_table: str = "alembic_version") -> Declared:
     """What the models declare, for the check and for repair."""
-    return Declared(Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY)
+    return Declared(
+        Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table
+    )
 
 
 def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Outcome:
@@ -43,15 +45,22 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Ou
         try:
             runner.refuse_pooler(url)
             with engine.connect() as connection, runner.only_one(connection):
-                heads = MigrationContext.configure(connection).get_current_heads()
+                version_table = runner.version_table()
+                heads = MigrationContext.configure(
+                    connection, opts={"version_table": version_table}
+                ).get_current_heads()
                 connection.rollback()
                 if set(heads) != set(script.get_heads()):
                     at = ", ".join(heads) or "no revision"
                     raise CommandError(
                         f"The database is at {at}, and only the newest revision is repaired: run alembic upgrade head first."
                     )
-                opts = {"schema_options": Options(lock_wait=lock_wait), "script": script}
-                return repair(connection, declared(), opts, dry_run=dry_run)
+                opts = {
+                    "schema_options": Options(lock_wait=lock_wait),
+                    "script": script,
+                    "version_table": version_table,
+                }
+                return repair(connection, declared(version_table), opts, dry_run=dry_run)
         except DBAPIError as error:
             raise CommandError(runner.sentence(error, url)) from error
         except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -16,6 +17,9 @@ from sqlalchemy.orm import Session
 
 from app.embedded import embedded_url
 from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOKEN_KEY = "q5Fl-zYCrtZ5ZZzyoyO0NsOk9BNmfh6PTpQGqA3FSRk="
 

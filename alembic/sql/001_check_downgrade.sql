@@ -1,5 +1,3 @@
-CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
-    'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back' END,
 {{check_both}}
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,

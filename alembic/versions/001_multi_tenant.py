@@ -75,13 +75,17 @@ DEFAULT_CHANGED = (
 )
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(sql("check_archive"), when=archived)
-    refuse(sql("check_archived_ids"), when="to_regclass('multi_tenant_archive.conversations') IS NOT NULL")
+    ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
+    refuse(sql("check_archived_ids"), when=ids)
     emit(sql("former_roles"))
+
+
+def upgrade() -> None:
     with outside_transaction():
         create_memory()
         create_roles()
@@ -93,13 +97,16 @@ def upgrade() -> None:
         validate_keys()
         swap_unique_customers()
         restore_archive()
-        complete_memory()
+    complete_memory()  # in the transaction that records the revision
+
+
+def check_downgrade() -> None:
+    wait_to_read(*COLUMNS)
+    refuse_rollback()
+    emit(sql("report"))
 
 
 def downgrade() -> None:
-    wait_to_read(*COLUMNS)
-    check_downgrade()
-    emit(sql("report"))
     with outside_transaction():
         create_memory()
         freeze("customers")
@@ -112,7 +119,7 @@ def downgrade() -> None:
         give_back("customers")
         give_back("conversations")
         rebuild_time_indexes()
-        put_new_tables_aside()
+    put_new_tables_aside()  # in the transaction that records the revision: what is gone is never still recorded
 
 
 def create_memory() -> None:
@@ -291,7 +298,7 @@ def restore_archive() -> None:
         emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
 
 
-def check_downgrade() -> None:
+def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
     fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
     refuse(sql("check_owner"), when=has_table("businesses"))

@@ -5,6 +5,7 @@ What a trigger or a policy looks like is written here once; revisions, autogener
 
 import re
 
+from alembic import op
 from app.migration import access
 from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
@@ -169,18 +170,21 @@ def _drop_policy(name: str, table: str) -> None:
 
 
 def close_version_table() -> None:
-    """Close alembic_version to all but the owner and, for reading, `app_service`."""
-    close_table("alembic_version")
-    emit("ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY")
-    emit("CREATE POLICY app_service ON alembic_version TO app_service USING (true)")
-    emit("GRANT SELECT ON alembic_version TO app_service")
+    """Close the version table to all but the owner and, for reading, `app_service`."""
+    table = op.get_context().version_table
+    close_table(table)
+    emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    policy = f"CREATE POLICY app_service ON {table} TO app_service USING (true)"
+    emit_each(f"SELECT {literal(policy)} WHERE NOT {_has('policy', 'pol', table, 'app_service')}")
+    emit(f"GRANT SELECT ON {table} TO app_service")
 
 
 def open_version_table() -> None:
     """Take `close_version_table` back, and the use of the schema."""
-    emit("DROP POLICY IF EXISTS app_service ON alembic_version")
-    emit("ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY")
-    emit("REVOKE ALL ON alembic_version FROM app_service")
+    table = op.get_context().version_table
+    emit(f"DROP POLICY IF EXISTS app_service ON {table}")
+    emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    emit(f"REVOKE ALL ON {table} FROM app_service")
     emit_each(
         "SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) "
         "FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() "

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.migration import access, ops
 from app.migration.catalogue import Catalogue
-from app.migration.drift import FUNCTIONS, VERSION_TABLE, Declared, Drift, Findings, find_drift
+from app.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
 from app.migration.scripts import script
 from app.migration.steps import each, emit, emit_each, literal, step
 
@@ -112,7 +112,7 @@ class Repairs:
         with step(f"{table}: row level security, policies, privileges", done="false", lock=table):
             emit_each(take_all(table))
             emit_each(access.take_from_former_roles(table))
-            if table == VERSION_TABLE:
+            if table == self.declared.version_table:
                 emit(f"DROP POLICY IF EXISTS app_service ON {table}")
                 ops.close_version_table()
             elif table == self.declared.memory:
