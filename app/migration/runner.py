@@ -24,6 +24,9 @@ RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
 
 SESSION_DEFAULTS = (
+    # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
+    # see what was committed meanwhile.
+    "SET default_transaction_isolation = 'read committed'",
     "SET timezone = 'UTC'",
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
     "SET statement_timeout = 0",
@@ -174,7 +177,9 @@ def write_header() -> None:
     write = migrations.impl.static_output
     single = migrations.opts["schema_options"].single_transaction
     local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
-    if not local:
+    if single:
+        write("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")
+    else:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
     write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
     steps = list(migrations._migrations_fn(migrations.get_current_heads(), migrations))  # type: ignore[misc]
