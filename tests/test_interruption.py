@@ -222,7 +222,7 @@ def test_an_interrupted_upgrade_is_finished_before_it_is_rolled_back(
     assert state(url) == before
     migrate(url)
     assert says("no migration was interrupted")
-    with connection_lost_before(10, url), pytest.raises(CommandError):
+    with connection_lost_before(11, url), pytest.raises(CommandError):
         migrate(url, "downgrade", "-1")
     assert says("a rollback was interrupted: finish it with alembic downgrade -1")
     migrate(url, "downgrade", "-1")
