@@ -14,10 +14,10 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import Operations, ops
 from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
-from alembic.util import DispatchPriority, PriorityDispatchResult
+from alembic.util import DispatchPriority, PriorityDispatchResult, to_list
 from sqlalchemy import Connection, MetaData, text
 
-from app.migration import autogenerate
+from app.migration import autogenerate, version
 from app.migration import ops as schema_ops
 
 SCRATCH = "whatsapp_bot_schema_drift"
@@ -25,7 +25,7 @@ Catalogue = dict[tuple[str, str], str]
 """(object, aspect) to value, such as ("column customers.name", "type") to "character varying(100)"."""
 
 WATCHED_ROLES = ("app_tenant", "app_service", "anon", "authenticated")
-OTHERS = {"alembic_version", "current_business_id()", "set_updated_at()"}
+OTHERS = {"current_business_id()", "set_updated_at()"}
 FAMILIES = ({"integer", "bigint", "smallint"}, {"character varying", "text"}, {"nextval", "identity"})
 
 
@@ -46,7 +46,7 @@ class Drift:
         return f"{self.object}: {self.aspect} expected {self.expected}, found {self.found}"
 
 
-def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
+def find_drift(connection: Connection, metadata: MetaData, version_table: str = "alembic_version") -> list[Drift]:
     """Every difference between the models' tables and the current schema; a team's own additions are none.
 
     Raises:
@@ -57,21 +57,22 @@ def find_drift(connection: Connection, metadata: MetaData) -> list[Drift]:
     with connection.begin_nested() as scratch:
         connection.execute(text(f"CREATE SCHEMA {SCRATCH}"))
         connection.execute(text(f"SET LOCAL search_path = {SCRATCH}"))
-        build(connection, metadata)
+        build(connection, metadata, version_table)
         expected = catalogue(connection, SCRATCH)
         scratch.rollback()
-    tables = {t.name for t in metadata.tables.values()} | OTHERS
+    tables = {t.name for t in metadata.tables.values()} | OTHERS | {version_table}
     opened = connection.execute(OPENED, {"schema": schema, "tables": list(tables)})
     return compare(expected, found, tables) + [Drift(o, "definition", None, value) for o, value in opened]
 
 
-def build(connection: Connection, metadata: MetaData) -> None:
+def build(connection: Connection, metadata: MetaData, version_table: str) -> None:
     """Create what the models declare in the current schema: tables, functions, triggers, policies, grants."""
-    context = MigrationContext.configure(connection)
+    context = MigrationContext.configure(connection, opts={"version_table": version_table})
     with Operations.context(context):
         schema_ops.create_functions()
         metadata.create_all(connection, checkfirst=False)
         context._version.create(connection)
+        version.mark()
         schema_ops.close_version_table()
         for table in metadata.sorted_tables:
             if "updated_at" in table.c:
@@ -134,10 +135,11 @@ def _render_drift(_: AutogenContext, op: DriftOp) -> str:
 
 def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> PriorityDispatchResult:
     """The comparator: every difference as a line on stderr, and as an operation where Alembic found none."""
-    metadata = context.metadata
-    if context.connection is not None and isinstance(metadata, MetaData):
+    # Beside those of a team's own models, of which this check knows nothing.
+    metadata = next((m for m in to_list(context.metadata, default=[]) if "businesses" in m.tables), None)
+    if context.connection is not None and metadata is not None:
         new_tables = {o.table_name for o in upgrade_ops.ops if isinstance(o, ops.CreateTableOp)}
-        drifts = find_drift(context.connection, metadata)
+        drifts = find_drift(context.connection, metadata, context.migration_context.version_table)
         drifts = [d for d in drifts if not any(f" {t}" in d.object.replace(".", " ") for t in new_tables)]
         for drift in drifts:
             print(f"drift: {drift!r}", file=sys.stderr)

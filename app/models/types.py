@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+import uuid
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
 from sqlalchemy import (
     TIMESTAMP,
+    UUID,
     ColumnElement,
     Dialect,
     Label,
@@ -203,6 +205,23 @@ def token_keys() -> list[Fernet]:
 def _origin(column: ColumnElement[Any]) -> object:
     """The table that a column of a table, an alias or a subquery comes from."""
     return getattr(next(iter(column.base_columns)), "table", None)
+
+
+class Uuid(TypeDecorator[uuid.UUID]):
+    """A uuid that may be given as text, as bots pass it on; rows and results hold `uuid.UUID`."""
+
+    impl = UUID
+    cache_ok = True
+
+    def when_set(self, row: object, value: Any, *_: object) -> Any:
+        """Listener for the attribute's event `set`: the row has the uuid at once; SQL is the database's."""
+        return value if isinstance(value, SQLColumnExpression) else self.process_bind_param(value, None)
+
+    def process_bind_param(self, value: uuid.UUID | str | None, dialect: Dialect | None) -> uuid.UUID | None:
+        try:
+            return uuid.UUID(value) if isinstance(value, str) else value
+        except ValueError:
+            raise InvalidValueError(f"{value!r} is not a UUID such as 00000000-0000-0000-0000-000000000001.") from None
 
 
 class Timestamptz(TypeDecorator[datetime]):
