@@ -95,6 +95,7 @@ def test_nobody_but_the_owner_reads_or_writes_it(empty: URL) -> None:
     reader = f"reader_{uuid.uuid4().hex[:8]}"
     execute(empty, f'CREATE ROLE "{reader}"')
     try:
+        migrate(empty, "upgrade", "000")
         execute(empty, f'ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO "{reader}", PUBLIC')
         migrate(empty)
         for role in (reader, "app_tenant", "app_service"):
