@@ -57,18 +57,11 @@ def run_offline() -> None:
         **OPTIONS,
     )
     write = context.get_context().impl.static_output
-    try:
-        if dry_run:
-            write("BEGIN;")
-        run_migrations()
-        if dry_run:
-            write("ROLLBACK;")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise runner.refusal(
-            "The script was cut off, for what reads it has ended: do not run what was written."
-        ) from None
+    if dry_run:
+        write("BEGIN;")
+    run_migrations()
+    if dry_run:
+        write("ROLLBACK;")
 
 
 def url_of_run() -> URL:
@@ -125,6 +118,11 @@ try:
         run_offline()
     else:
         run_online()
+    sys.stdout.flush()
+except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if context.is_offline_mode():
+        raise runner.refusal("The script was cut off, for what reads it has ended: do not run what it got.") from None
 except (DBAPIError, PendingRollbackError, KeyboardInterrupt) as error:
     if runner.is_command() and runner.was_interrupted(error):
         kept = ": finished steps are kept; run the same command again" if runner.changes() else ""

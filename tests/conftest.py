@@ -1,6 +1,7 @@
 """A real server for the whole run, and databases cloned from templates that were migrated once."""
 
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.embedded import embedded_url
 from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOKEN_KEY = "q5Fl-zYCrtZ5ZZzyoyO0NsOk9BNmfh6PTpQGqA3FSRk="
 
