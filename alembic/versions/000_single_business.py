@@ -14,23 +14,17 @@ import sqlalchemy as sa
 from alembic import op
 from app.migration.ops import has_policy, has_table
 from app.migration.scripts import script
-from app.migration.steps import options, refuse, step, together, wait_to_read
+from app.migration.steps import options, refuse, step, wait_to_read
 
 revision = "000"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-# A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customers') AND indisunique AND indisvalid
-                AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$')"""
-
 
 def upgrade() -> None:
     wait_to_read("customers", "conversations")
-    with together():
-        refuse(script("000_check_tables.sql"))
-        refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
+    refuse(script("000_check_tables.sql"))
     with step("the single-business tables", done=has_table("customers")):
         op.create_table(
             "customers",

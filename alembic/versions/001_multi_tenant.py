@@ -23,6 +23,7 @@ from app.migration.steps import (
     emit,
     emit_each,
     literal,
+    notice,
     options,
     outside_transaction,
     refuse,
@@ -66,6 +67,7 @@ DEFAULT_CHANGED = (
 def upgrade() -> None:
     wait_to_read(*COLUMNS)
     with together():
+        notice(sql("notices"))
         refuse(sql("check_upgrade"))
         refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
     with outside_transaction():
@@ -268,7 +270,8 @@ def drop_new_tables() -> None:
 def sql(name: str, **values: str) -> str:
     """The script `alembic/sql/001_<name>.sql` with what several of them name."""
     fixed = {
-        "check_server": script("000_check_server.sql"),
+        "check_tables": script("000_check_tables.sql"),
+        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",
