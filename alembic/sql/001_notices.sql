@@ -29,9 +29,9 @@
    FROM pg_proc WHERE EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
 (SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
                to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
-               CASE WHEN customers + messages < 300000 THEN 'a second' WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)
+               CASE WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)
    FROM (SELECT max(n) FILTER (WHERE relname = 'customers') AS customers, max(n) FILTER (WHERE relname = 'conversations') AS messages
            FROM (SELECT relname, CASE WHEN reltuples < 0 OR relpages = 0 THEN pg_relation_size(relid) / 150
                                       ELSE reltuples::float8 / relpages * (pg_relation_size(relid) / current_setting('block_size')::int) END AS n
                    FROM ({{untouched}}) AS t JOIN pg_class USING (relname) WHERE pg_class.oid = relid) AS sizes) AS totals
-  WHERE customers IS NOT NULL AND messages IS NOT NULL)
+  WHERE customers + messages >= 100000)
