@@ -276,9 +276,9 @@ def test_tables_that_hold_rows_are_not_dropped(canonical: URL) -> None:
     before = held(canonical, "customers", "conversations")
     for target in ("base", "-1"):
         assert refusal(canonical, "downgrade", target) == (
-            "customers holds rows and conversations holds rows: this is revision 000, the single-business schema, and "
-            "there is nothing more to roll back; only to delete these rows for good: "
-            "alembic -x drop-data=yes downgrade base."
+            "customers holds rows and conversations holds rows: downgrade base drops the single-business tables, so "
+            "move these rows away first; to go back to the single-business schema run alembic downgrade -1 at revision "
+            "001, and only to delete the rows for good alembic -x drop-data=yes downgrade base."
         )
     assert held(canonical, "customers", "conversations") == before
     assert run_alembic(plain(canonical), "-x", "drop-data=yes", "downgrade", "base").returncode == 0

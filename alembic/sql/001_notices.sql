@@ -1,5 +1,5 @@
 -- What does not stop the upgrade, but is better known before it.
-(SELECT string_agg(format('%s.%s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %I DROP NOT NULL;', relname, attname, attname), E'\n' ORDER BY relname, attnum)
+(SELECT string_agg(format('%1$s.%2$s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %3$I DROP NOT NULL;', relname, attname, attname), E'\n' ORDER BY relname, attnum)
    FROM pg_attribute JOIN ({{untouched}}) AS t ON attrelid = relid JOIN pg_type ON pg_type.oid = atttypid
   WHERE attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
     AND attname NOT IN ('id', 'whatsapp_id', 'name', 'message', 'role', 'created_at', 'updated_at', 'timestamp') AND attname NOT IN {{new_columns}}),
@@ -11,8 +11,6 @@
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
   WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
     AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
-(SELECT string_agg(format('%s inherits from %s: it changes with it, but row level security, keys and unique indexes do not hold for its rows', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
-   FROM pg_inherits WHERE inhparent IN {{both}}),
 (SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
    FROM pg_publication_tables JOIN ({{untouched}}) AS t ON tablename = relname AND schemaname = current_schema()),
 (SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')

@@ -3,16 +3,17 @@
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
 """
 
+from alembic import op
 from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
 CURRENT_BUSINESS_ID = """
-CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
 
 # *= compares rows as they are stored: it also takes a team's json column, which has no equality. A generated column
 # has no value yet in NEW, so a table that has one says so with an argument, and pays for a comparison without it.
 SET_UPDATED_AT = """
-CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
     computed text[];
 BEGIN
@@ -101,17 +102,20 @@ def disable_tenancy(table: str) -> None:
 
 
 def close_version_table() -> None:
-    """Close alembic_version to all but the owner and, for reading, `app_service`."""
-    close_to_public("alembic_version")
-    emit("CREATE POLICY app_service ON alembic_version TO app_service USING (true)")
-    emit("GRANT SELECT ON alembic_version TO app_service")
+    """Close the version table to all but the owner and, for reading, `app_service`."""
+    table = op.get_context().version_table
+    close_to_public(table)
+    policy = f"CREATE POLICY app_service ON {table} TO app_service USING (true)"
+    emit_each(f"SELECT {literal(policy)} WHERE NOT {_has('policy', 'pol', table, 'app_service')}")
+    emit(f"GRANT SELECT ON {table} TO app_service")
 
 
 def open_version_table() -> None:
     """Take `close_version_table` back, and the use of the schema."""
-    emit("DROP POLICY IF EXISTS app_service ON alembic_version")
-    emit("ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY")
-    emit("REVOKE ALL ON alembic_version FROM app_service")
+    table = op.get_context().version_table
+    emit(f"DROP POLICY IF EXISTS app_service ON {table}")
+    emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    emit(f"REVOKE ALL ON {table} FROM app_service")
     emit_each(
         "SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) "
         "FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() "

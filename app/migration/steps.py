@@ -34,13 +34,10 @@ class Options:
     drop_data: bool = False
     single_transaction: bool = False
     dry_run: bool = False
+    canonical: bool = False
 
 
 _together: ContextVar[list[str] | None] = ContextVar("together", default=None)
-
-
-class DryRun(Exception):  # noqa: N818
-    """Ends a run of `-x dry-run=yes` after its checks."""
 
 
 def options() -> Options:
@@ -144,13 +141,7 @@ def _lock_wait() -> str:
 
 
 def outside_transaction() -> Any:
-    """The context in which steps run: outside of a transaction, unless a single one is asked for.
-
-    Raises:
-        DryRun: `-x dry-run=yes` is given: the checks are over, and nothing was committed.
-    """
-    if options().dry_run:
-        raise DryRun
+    """The context in which steps run: outside of a transaction, unless a single one is asked for."""
     return nullcontext() if options().single_transaction else op.get_context().autocommit_block()
 
 
@@ -189,7 +180,7 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         gave_up=sentence,
         blocker=blocker,
     )
-    with phase(title) if not (impl.as_sql or options().dry_run) else nullcontext():
+    with phase(title) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
@@ -314,6 +305,7 @@ class ScriptImpl(PostgresqlImpl):
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
-        text = re.sub(r"^CREATE TABLE (?=alembic_version )", "CREATE TABLE IF NOT EXISTS ", text)
-        first = r"^(INSERT INTO alembic_version .*) VALUES \((.*?)\).*;"
-        super().static_output(re.sub(first, r"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM alembic_version);", text))
+        table = self.context_opts.get("version_table", "alembic_version")
+        text = re.sub(rf"^CREATE TABLE (?={table} )", "CREATE TABLE IF NOT EXISTS ", text)
+        first = rf"^(INSERT INTO {table} .*) VALUES \((.*?)\).*;"
+        super().static_output(re.sub(first, rf"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM {table});", text))
