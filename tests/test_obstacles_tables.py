@@ -45,7 +45,7 @@ MISFITS = {
         "column customers.age is smallint instead of integer",
     ),
     "an age in words": (
-        "ALTER TABLE customers ALTER COLUMN age TYPE text USING age || ' años', ALTER COLUMN age SET NOT NULL",
+        "ALTER TABLE customers ALTER COLUMN age TYPE text USING coalesce(age, 0) || ' años', ALTER COLUMN age SET NOT NULL",
         "column customers.age is text instead of integer",
     ),
     "an age that must be there": (

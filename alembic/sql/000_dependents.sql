@@ -11,8 +11,8 @@
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype <> 'n'))
-        OR d.classid = 'pg_class'::regclass AND d.objsubid > 0 AND d.objid = relid AND d.objsubid <> d.refobjsubid
+        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
                                                           AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
@@ -39,6 +39,7 @@
            WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
            WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
            WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM {{wanted}}) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
            WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)

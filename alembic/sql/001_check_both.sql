@@ -9,6 +9,6 @@
    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
   WHERE typrelid IN {{both}} AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
-   FROM pg_rewrite WHERE ev_class IN {{both}}),
+   FROM pg_rewrite WHERE ev_class IN {{both}} AND rulename <> '_RETURN'),
 (SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN {{both}} AND NOT relispartition),

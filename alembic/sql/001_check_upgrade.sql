@@ -25,18 +25,19 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
                           name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END), E'\n' ORDER BY place)
    FROM (SELECT place, name, CASE WHEN c.oid IS NULL THEN 'type' WHEN relkind IN ('r', 'p', 'f') THEN 'table' WHEN relkind IN ('v', 'm') THEN 'view' ELSE 'relation' END AS kind,
                 (SELECT string_agg(format('ALTER INDEX IF EXISTS %s RENAME TO %I; ', indexrelid::regclass, x.relname || '_before'), '' ORDER BY x.relname)
-                   FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM {{names}})) AS indexes
+                   FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM {{taken_names}})) AS indexes
            FROM unnest('{{{new_tables}}}'::text[]) WITH ORDINALITY AS taken (name, place)
            LEFT JOIN pg_class AS c ON c.oid = to_regclass(name)
           WHERE (c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = name))
             AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')) AS taken),
 (SELECT string_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
                           coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before'), E'\n' ORDER BY relname)
-   FROM {{names}} JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
-  WHERE (i.indrelid = to_regclass(tab) AND pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion) IS NOT TRUE
+   FROM {{taken_names}} JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
+  WHERE (i.indrelid = to_regclass(tab) AND (indisprimary OR pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion)) IS NOT TRUE
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = i.indrelid AND polname = 'app_service' AND polrelid NOT IN {{both}})
     -- those of a table that is renamed itself go with it
-    AND (i.indrelid IN {{new}}) IS NOT TRUE),
+    AND (i.indrelid IN {{new}}) IS NOT TRUE
+    AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
 (SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
    FROM pg_proc WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service')),
@@ -57,7 +58,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
                CASE WHEN conname IS NULL THEN format('DROP INDEX IF EXISTS %s', indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', indrelid::regclass, conname) END), E'\n' ORDER BY indexrelid)
    FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
   CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
-  WHERE indrelid IN {{both}} AND (indisunique OR indisexclusion) AND NOT (indrelid = to_regclass('customers') AND {{global_unique}})
+  WHERE indrelid IN {{both}} AND (indisunique OR indisexclusion) AND NOT indisprimary AND NOT (indrelid = to_regclass('customers') AND {{global_unique}})
     AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\m(business_id|id)\M'),
 {{check_both}}
 {{dependents}},
