@@ -91,5 +91,7 @@
            FROM ({{columns}}) AS c
           WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
-                              AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$')) AS d
+                              AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
+                                                                     THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
   WHERE doubles IS NOT NULL)

@@ -48,9 +48,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
 (SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
    FROM pg_constraint JOIN ({{untouched}}) AS t ON conrelid = relid
   WHERE conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') OR conname = 'uq_customers_business_id_whatsapp_id' AND contype NOT IN ('p', 'u', 'x')),
-(SELECT string_agg(format('the column %1$s.%2$s was not made by this migration (docs/hand-made.md shows how its values come along): run ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;', relname, attname, attname || '_before')
-                   || CASE WHEN attnotnull AND NOT atthasdef AND attidentity = '' THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', relname, attname || '_before') ELSE '' END, E'\n' ORDER BY relname, attname)
-   FROM pg_attribute JOIN ({{untouched}}) AS t ON attrelid = relid WHERE attname IN {{new_columns}} AND NOT attisdropped),
+{{check_hand_made}},
 
 -- What would keep two businesses from having one customer each of the same number.
 (SELECT string_agg(format('%s on %s would go on keeping whatsapp_id unique across all businesses; create it again after the upgrade with business_id in it: run %s;',
@@ -59,7 +57,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
    FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
   CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
   WHERE indrelid IN {{both}} AND (indisunique OR indisexclusion) AND NOT indisprimary AND NOT (indrelid = to_regclass('customers') AND {{global_unique}})
-    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\m(business_id|id)\M'),
+    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\mid\M' AND NOT (keys ~ '\mbusiness_id\M' AND indrelid NOT IN (SELECT relid FROM ({{untouched}}) AS t))),
 {{check_both}}
 {{dependents}},
 (SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
