@@ -17,7 +17,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, session
 
 from app import pool, tenancy
 from app.config import get_settings
-from app.embedded import embedded_url
+from app.embedded import project_url
 from app.models.base import TENANT_SCOPE, TenantOwned, TenantScopeError
 
 CONNECT_ARGS: dict[str, Any] = {
@@ -36,18 +36,28 @@ class DatabaseUrlError(ValueError):
     """DATABASE_URL cannot be used; the message says why, without the password."""
 
 
-def database_url() -> URL:
+def database_url(*, create: bool = False) -> URL:
     """The URL of DATABASE_URL for psycopg2, or that of the embedded server where it is not set.
+
+    Args:
+        create: whether an embedded server is made where there is none yet.
 
     Raises:
         DatabaseUrlError: it names another database, or is not a URL.
-        app.embedded.EmbeddedServerError: it is not set, and the embedded server cannot be used.
+        app.embedded.EmbeddedServerError: it is not set, and there is no embedded server to use.
     """
     configured = get_settings().database_url
-    if not configured:
-        return embedded_url()
+    return parse_url(configured.get_secret_value()) if configured else project_url(create=create)
+
+
+def parse_url(text: str) -> URL:
+    """The text of DATABASE_URL as a URL for psycopg2.
+
+    Raises:
+        DatabaseUrlError: it names another database, or is not a URL.
+    """
     try:
-        url = make_url(configured.get_secret_value())
+        url = make_url(text)
     except (ArgumentError, ValueError):
         raise DatabaseUrlError(
             "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "

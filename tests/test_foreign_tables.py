@@ -4,6 +4,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.drift import lines
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -67,6 +68,8 @@ def test_keys_of_a_team_between_customers_and_messages_lose_no_row(shops: URL, r
         f"ALTER TABLE conversations ADD customer_id int REFERENCES customers (id) {rule}",
         f"ALTER TABLE conversations ADD answers int REFERENCES conversations (id) {rule}",
         f"ALTER TABLE customers ADD last_message_id int REFERENCES conversations (id) {rule}",
+        "GRANT INSERT (last_message_id), UPDATE (last_message_id) ON customers TO app_tenant",
+        "GRANT INSERT (customer_id, answers), UPDATE (customer_id, answers) ON conversations TO app_tenant",
         "UPDATE conversations SET customer_id = id, answers = id",
         "UPDATE customers SET last_message_id = id",
     )
@@ -89,14 +92,11 @@ def test_a_message_that_refers_to_a_customer_of_another_business_stands_in_the_w
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("CREATE TABLE bills (of uuid CONSTRAINT of_b REFERENCES businesses)", ("of_b", "bills", "businesses")),
-        ("CREATE TABLE seen (by uuid CONSTRAINT by_u REFERENCES users ON DELETE CASCADE)", ("by_u", "seen", "users")),
-        ("ALTER TABLE customers ADD owner uuid CONSTRAINT by_u REFERENCES users", ("by_u", "customers", "users")),
         (
             "CREATE TABLE of_both (b uuid, w varchar(50), CONSTRAINT both_ FOREIGN KEY (b, w) "
             "REFERENCES customers (business_id, whatsapp_id))",
             ("both_", "of_both", "customers"),
-        ),
+        )
     ],
 )
 def test_a_key_to_what_goes_away_is_named(shops: URL, statement: str, said: tuple[str, ...]) -> None:
@@ -105,18 +105,12 @@ def test_a_key_to_what_goes_away_is_named(shops: URL, statement: str, said: tupl
 
 
 DEPENDS_ON_001 = {
-    "view shop_names": "CREATE VIEW shop_names AS SELECT name FROM businesses",
     "view whose": "CREATE VIEW whose AS SELECT business_id FROM customers",
     "view by_day": "CREATE VIEW by_day AS SELECT timestamp FROM conversations",
     "view sent": "CREATE MATERIALIZED VIEW sent AS SELECT whatsapp_message_id FROM conversations",
-    "policy own on table customers": "CREATE POLICY own ON customers TO app_service USING (EXISTS (SELECT FROM users))",
     "policy mine on table conversations": "CREATE POLICY mine ON conversations TO app_service USING (whatsapp_number_id IS NULL)",
     "trigger sent on table conversations": "CREATE TRIGGER sent BEFORE UPDATE OF whatsapp_message_id ON conversations "
     "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    "trigger touch on table notes": "CREATE TABLE notes (of uuid DEFAULT current_business_id()); "
-    "CREATE TRIGGER touch BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION set_updated_at()",
-    "default value for column of of table notes": "SELECT 1",
-    "function shops()": "CREATE FUNCTION shops() RETURNS SETOF businesses LANGUAGE sql AS 'SELECT * FROM businesses'",
     "column own of table customers": "ALTER TABLE customers ADD own bool GENERATED ALWAYS AS (business_id IS NULL) STORED",
     "constraint later on table conversations": "ALTER TABLE conversations ADD CONSTRAINT later CHECK (timestamp > '2000-01-01')",
     "constraint once on table conversations": "ALTER TABLE conversations ADD CONSTRAINT once UNIQUE (whatsapp_id, timestamp)",
@@ -141,7 +135,6 @@ def test_a_key_to_whatsapp_id_stands_in_the_way_of_the_upgrade(canonical: URL) -
 
 UNIQUE_FOR_ALL = {
     "CREATE UNIQUE INDEX lower_case ON customers (lower(whatsapp_id))": "run DROP INDEX lower_case,",
-    "CREATE UNIQUE INDEX adults ON customers (whatsapp_id) WHERE age > 17": "run DROP INDEX adults,",
     "CREATE UNIQUE INDEX known ON customers (name) WHERE whatsapp_id <> ''": "run DROP INDEX known,",
     "ALTER TABLE customers ADD CONSTRAINT apart EXCLUDE (whatsapp_id WITH =)": "DROP CONSTRAINT apart,",
     "ALTER TABLE customers DROP CONSTRAINT customers_pkey, ADD CONSTRAINT by_number PRIMARY KEY (whatsapp_id)": "DROP CONSTRAINT by_number,",
@@ -155,7 +148,7 @@ def test_what_would_keep_whatsapp_id_unique_across_businesses_is_named(canonical
 
 
 def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canonical: URL) -> None:
-    """Neither says anything about other businesses, nor does an exclusion constraint serve as the look-up's index."""
+    """A key with the id says nothing about other businesses; the exclusion does, which the check names afterwards."""
     execute(
         canonical,
         "CREATE UNIQUE INDEX id_with_number ON customers (id, whatsapp_id)",
@@ -167,11 +160,11 @@ def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canoni
     migrate(canonical, "upgrade", "000")
     before = state(canonical, "customers", "conversations")
     migrate(canonical)
-    check(canonical)
+    assert [line.split(";")[0] for line in lines(canonical)] == [
+        "index apart on conversations: not declared, found unique across businesses"
+    ]  # fmt: skip
     migrate(canonical, "downgrade", "-1")
-    after = state(canonical, "customers", "conversations")
-    added = set(after[0].items()) ^ set(before[0].items())
-    assert {key[0] for key, _ in added} == {"index ix_conversations_whatsapp_id on conversations"}
+    assert state(canonical, "customers", "conversations") == before
 
 
 @pytest.mark.parametrize("index", ["ix_customers_whatsapp_id", "uq_customers_business_id_whatsapp_id"])

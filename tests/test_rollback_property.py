@@ -128,7 +128,7 @@ def ordered(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
 
 def old_row(row: Row) -> Row:
     """The row as the single-business schema holds it."""
-    gone = ("business_id", "whatsapp_number_id", "whatsapp_message_id")
+    gone = ("business_id", "whatsapp_number_id", "whatsapp_message_id", "whatsapp_user_id", "username")
     naive = {k: row[k].removesuffix("+00:00") for k in ("timestamp", "created_at", "updated_at") if k in row}
     return {k: v for k, v in (row | naive).items() if k not in gone}
 

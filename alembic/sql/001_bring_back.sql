@@ -1,7 +1,18 @@
--- One statement: keys between these tables, a team's own too, are asked at its end. Columns go by their names.
-SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM multi_tenant_archive.%1$I)',
-                                    relname, columns), ', ') || ' SELECT'
-  FROM (SELECT relname, string_agg(quote_ident(old.attname), ', ') AS columns
-          FROM pg_class AS c JOIN pg_attribute AS old ON old.attrelid = c.oid AND old.attnum > 0 AND NOT old.attisdropped
-          JOIN pg_attribute AS new ON new.attrelid = to_regclass(relname) AND new.attname = old.attname AND new.attgenerated = ''
-         WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relname = ANY ('{{{tables}}}') GROUP BY relname) AS t
+-- What a rollback kept aside is there again whole, with all that a team added; ours is then made anew. Else it is made.
+DO $tables$
+DECLARE
+    name text;
+BEGIN
+    IF to_regclass('multi_tenant_archive.businesses') IS NOT NULL THEN
+        FOREACH name IN ARRAY '{{{new_tables}}}'::text[] LOOP
+            EXECUTE format('ALTER TABLE multi_tenant_archive.%I SET SCHEMA %I', name, current_schema());
+            EXECUTE format('DROP TRIGGER IF EXISTS set_updated_at ON %I', name);
+            EXECUTE format('DROP POLICY IF EXISTS app_tenant ON %I', name);
+            EXECUTE format('DROP POLICY IF EXISTS app_service ON %I', name);
+        END LOOP;
+        EXECUTE format('ALTER FUNCTION multi_tenant_archive.current_business_id() SET SCHEMA %I', current_schema());
+        EXECUTE format('ALTER FUNCTION multi_tenant_archive.set_updated_at() SET SCHEMA %I', current_schema());
+    ELSE
+{{create}}
+    END IF;
+END $tables$

@@ -1,18 +1,25 @@
--- The table as the single-business schema has it, by what the upgrade kept in the comment on the foreign key.
+-- The table as the single-business schema has it, by what the upgrade remembered.
+ALTER TABLE {{table}} DROP CONSTRAINT "{{frozen}}";
+ALTER TABLE {{table}} {{drop_columns}};
+{{run_table}};
+-- An index on a time is dropped here, and built again concurrently.
+INSERT INTO multi_tenant_rollback (phase, kind, statement)
+    SELECT 'rollback', 'index of {{table}}', pg_get_indexdef(i) FROM ({{time_indexes}}) AS t (i);
 DO $back$
 DECLARE
-    legacy jsonb := (SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
-                      WHERE conrelid = '{{table}}'::regclass AND conname = 'fk_{{table}}_businesses');
-    naive text[] := ARRAY(SELECT jsonb_array_elements_text(legacy -> 'naive'));
-    indexes regclass[];
+    narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = '{{table}} whatsapp_id');
 BEGIN
-    ALTER TABLE {{table}} {{drop_columns}};
-    -- An index on a time is dropped here, and built again concurrently.
-    indexes := ARRAY({{time_indexes}});
-    EXECUTE format('COMMENT ON FUNCTION single_business_only() IS %L',
-        obj_description('single_business_only()'::regprocedure, 'pg_proc')::jsonb || to_jsonb(ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i)));
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM unnest(indexes) AS i), '');
-    EXECUTE coalesce((SELECT string_agg(undo ->> 1, ';') FROM jsonb_array_elements(legacy -> 'undo') AS undo
-                       WHERE undo ->> 0 IS NULL OR EXISTS (
-                           SELECT FROM pg_attribute WHERE attrelid = '{{table}}'::regclass AND attname = undo ->> 0)), '');
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM ({{time_indexes}}) AS t (i)), '');
+    {{run_times}};
+    -- A narrower type writes the table anew while everybody waits: only where that is over at once.
+    BEGIN
+        IF pg_table_size('{{table}}') > {{rewritten_at_once}} THEN
+            RAISE feature_not_supported USING MESSAGE = 'everybody would wait while the table is written anew';
+        END IF;
+        EXECUTE coalesce(narrow, '');
+    EXCEPTION WHEN feature_not_supported THEN
+        IF narrow IS NOT NULL THEN
+            RAISE NOTICE '{{table}}.whatsapp_id stays as wide as it is (%): in a quiet hour run %', SQLERRM, narrow;
+        END IF;
+    END;
 END $back$

@@ -1,15 +1,38 @@
 DO $report$
+DECLARE
+    lost text;
 BEGIN
     IF {{fresh}} THEN
-        RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(format('%s %s', n, name), ', ') FROM (
+        RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '{{default}}'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
             UNION ALL SELECT count(*), 'users' FROM users
             UNION ALL SELECT count(*), 'customers of other businesses' FROM customers WHERE business_id <> '{{default}}'
             UNION ALL SELECT count(*), 'messages of other businesses' FROM conversations WHERE business_id <> '{{default}}'
-            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '{{default}}'
-                         AND (whatsapp_message_id IS NOT NULL OR whatsapp_number_id IS NOT NULL)
-            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE {{changed}}) AS t
+            UNION ALL SELECT count(*), 'own customers whose WhatsApp id is too long' FROM customers WHERE {{moved_customers}} AND business_id = '{{default}}'
+            UNION ALL SELECT count(*), 'own messages whose WhatsApp id is too long' FROM conversations WHERE {{moved_conversations}} AND business_id = '{{default}}'
+            UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE {{names}} AND NOT ({{moved_customers}})
+            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE {{links}} AND NOT ({{moved_conversations}})
+            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE {{changed}}
+            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE {{changed_tables}}) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep');
+        -- What goes with a column of the two tables and is not ours.
+        lost := (SELECT string_agg(definition, '; ') FROM (
+            SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
+              FROM pg_constraint AS k WHERE conrelid IN {{both}} AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
+                   SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN {{new_columns}})
+            UNION ALL SELECT pg_get_indexdef(indexrelid)
+              FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
+             WHERE indrelid IN {{both}} AND relname <> ALL ('{{{our_names}}}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+               AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+                            WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN {{new_columns}})
+            UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
+              FROM pg_attribute, aclexplode(attacl)
+             WHERE attrelid IN {{both}} AND attname IN {{new_columns}} AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
+            UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
+             WHERE stxrelid IN {{both}} AND attname IN {{new_columns}}) AS l (definition));
+        IF lost IS NOT NULL THEN
+            RAISE NOTICE 'goes with the columns of the two tables; create it again after the next upgrade: %', lost;
+        END IF;
     END IF;
 END $report$

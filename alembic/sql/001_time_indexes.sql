@@ -1,3 +1,3 @@
-SELECT indexrelid FROM pg_index WHERE indrelid = '{{table}}'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = '{{table}}'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{{{times}}}') AND {{retyped}})
  ORDER BY indexrelid::regclass::text

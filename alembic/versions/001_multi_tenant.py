@@ -4,8 +4,8 @@ Why: the bot takes on more shops. Every existing row goes to the default busines
 goes on working: business_id has a DEFAULT, and the indexes of its queries stay.
 
 Locks: customers and conversations are locked ACCESS EXCLUSIVE only for catalogue changes, milliseconds each and
-one table at a time; indexes are built concurrently and keys validated under SHARE UPDATE EXCLUSIVE. Writers wait
-once in the rollback, while the rows of other businesses move to the schema multi_tenant_archive.
+one table at a time; indexes are built concurrently and keys validated under SHARE UPDATE EXCLUSIVE. Rows of other
+businesses move, in a rollback, while the default business goes on.
 
 Every step asks the catalogue whether it is done: the same command finishes an interrupted run.
 
@@ -16,10 +16,11 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from app.migration import ops
+from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
-from app.migration.steps import emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
+from app.migration.state import MEMORY, ROLLBACK_BEGAN
+from app.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
 
 revision = "001"
 down_revision = "000"
@@ -42,22 +43,51 @@ NEW_COLUMNS = {
     "customers": ("business_id", "whatsapp_user_id", "username"),
     "conversations": ("business_id", "whatsapp_number_id", "whatsapp_message_id"),
 }
+NAIVE = "atttypid = 'timestamp'::regtype"
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
 KEYS = ("fk_customers_businesses", "fk_conversations_businesses", "fk_conversations_whatsapp_numbers")
 ONE_PER_BUSINESS = "uq_customers_business_id_whatsapp_id"
-FROZEN = "to_regprocedure('single_business_only()') IS NOT NULL"
-"""SQL condition: a rollback has moved what the old schema cannot hold, and is not finished."""
+INDEXES = {
+    "ix_conversations_timestamp": '("timestamp")',
+    "ix_conversations_whatsapp_id": "(whatsapp_id)",
+    "ix_conversations_business_id_whatsapp_id_timestamp": '(business_id, whatsapp_id, "timestamp")',
+    "ix_conversations_business_id_whatsapp_number_id": (
+        "(business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL"
+    ),
+    "uq_conversations_business_id_whatsapp_message_id": (
+        "(business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL"
+    ),
+    "uq_customers_business_id_whatsapp_user_id": ("(business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL"),
+    ONE_PER_BUSINESS: "(business_id, whatsapp_id)",
+}
+"""The indexes of the two tables, by name; prefix and table are in the name."""
+NO_MEMORY = (
+    f"the table {MEMORY}, which says what the rollback is to give back, is missing: restore it from a backup, or run "
+    "alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000"
+)
+FROZEN = "this database is being rolled back to one business"
+"""Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""
+REWRITTEN_AT_ONCE = 8 * 1024 * 1024
+"""Bytes of a table that the rollback may write anew under its lock (0.1 s)."""
 DEFAULT_CHANGED = (
     f"id = '{DEFAULT}' AND to_jsonb(businesses) - '{{id,created_at,updated_at}}'::text[] IS DISTINCT FROM "
     """'{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'"""
 )
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse(sql("check_upgrade"))
-    refuse(sql("check_archive"), when="to_regclass('multi_tenant_archive.customers') IS NOT NULL")
+    archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
+    refuse(sql("check_archive"), when=archived)
+    ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
+    refuse(sql("check_archived_ids"), when=ids)
+    emit(sql("former_roles"))
+
+
+def upgrade() -> None:
     with outside_transaction():
+        create_memory()
         create_roles()
         create_new_tables()
         rename_equal_indexes()
@@ -67,56 +97,109 @@ def upgrade() -> None:
         validate_keys()
         swap_unique_customers()
         restore_archive()
+    complete_memory()  # in the transaction that records the revision
+
+
+def check_downgrade() -> None:
+    wait_to_read(*COLUMNS)
+    refuse_rollback()
+    emit(sql("report"))
 
 
 def downgrade() -> None:
-    wait_to_read(*COLUMNS)
-    check_downgrade()
-    emit(sql("report"))
     with outside_transaction():
+        create_memory()
+        freeze("customers")
+        freeze("conversations")
+        freeze_new_tables()
         archive()
+        prove_one_business("customers")
+        prove_one_business("conversations")
         rebuild_unique_customers()
         give_back("customers")
         give_back("conversations")
         rebuild_time_indexes()
-        drop_new_tables()
+    put_new_tables_aside()  # in the transaction that records the revision: what is gone is never still recorded
+
+
+def create_memory() -> None:
+    with step("what a rollback gives back", done=has_table(MEMORY)):
+        emit(sql("memory"))
+        ops.close_table(MEMORY)
+    if options().canonical:
+        with step("the form of revision 000", done=f"NOT {has_table('businesses')}"):
+            emit(f"DELETE FROM {MEMORY} WHERE phase ~ '^(customers|conversations|unique)' OR kind = 'number of rows'")
+            columns = "phase, kind, statement, needs_column"
+            emit(f"INSERT INTO {MEMORY} ({columns}) SELECT {columns} FROM {_canonical()}")
+
+
+def remember(phase: str, kind: str, statements: str) -> None:
+    """Keep statements for the rollback, in the transaction of the change that they undo; each once.
+
+    Args:
+        phase: when the rollback runs them: "customers" or "conversations", in the step that gives that table back,
+            after the new columns are gone; "end", in its last step. Other phases are asked for by name.
+        kind: what they give back, in a word or two, such as "grant".
+        statements: SQL query of three text columns: the statement; a column of the table and a role without which
+            it is not run, or NULL.
+    """
+    emit(sql("remember", phase=phase, kind=kind, statements=statements))
+
+
+def remembered(phase: str) -> str:
+    """A DO block that runs the statements of the phase."""
+    return sql("run_remembered", phase=phase)
+
+
+def complete_memory() -> None:
+    everything = f"SELECT count(*)::text, NULL, NULL FROM {MEMORY}"
+    done = f"EXISTS (SELECT FROM {MEMORY} WHERE kind = 'number of rows')"
+    with step("what a rollback gives back is complete", done=done):
+        remember("fact", "number of rows", everything)
 
 
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
         emit(sql("roles"))
+        remember("end", "membership", sql("leave_roles"))
         emit_each(sql("grant_roles"))
 
 
 def create_new_tables() -> None:
+    made = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
-        emit(sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH))
+        emit(sql("bring_back", create=sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH)))
         emit_each(sql("comments", tables=",".join(NEW_TABLES)))
         ops.create_functions()
         for table in NEW_TABLES:
             ops.create_updated_at_trigger(table)
         ops.enable_tenancy(
             "businesses",
+            made=made,
             using="id = (SELECT current_business_id())",
             grant="SELECT, UPDATE (name, business_type, settings)",
         )
-        ops.enable_tenancy("whatsapp_numbers")
+        ops.enable_tenancy("whatsapp_numbers", made=made)
         ops.enable_tenancy(
             "users",
+            made=made,
             using="EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id "
             "AND member.business_id = (SELECT current_business_id()))",
             grant="SELECT (id, email, full_name, is_active, created_at, updated_at)",
         )
-        ops.enable_tenancy("user_businesses", grant="SELECT, UPDATE (role), DELETE")
+        ops.enable_tenancy("user_businesses", made=made, grant="SELECT, UPDATE (role), DELETE")
         ops.close_version_table()
-        emit_each(sql("team_columns"))
-        emit_each(sql("bring_back", tables=",".join(NEW_TABLES)))
         name = literal(options().default_business_name)
         emit(f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT}', {name}) ON CONFLICT (id) DO NOTHING")
+        # What was brought back holds what a team added: it is always kept.
+        remember("fact", "the new tables as made", f"SELECT {sql('as_made')}, NULL, NULL WHERE {made}")
 
 
 def rename_equal_indexes() -> None:
-    with step("canonical names of equal indexes", done="false"):
+    done = has_constraint("conversations", "fk_conversations_businesses")
+    by_id, by_time = (ops.equal_index("conversations", column) for column in ("whatsapp_id", '"timestamp"'))
+    with step("canonical names of equal indexes", done=done):
+        remember("conversations", "index name", sql("former_index_names", by_id=by_id, by_time=by_time))
         ops.rename_equal_index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
         ops.rename_equal_index("ix_conversations_timestamp", "conversations", '"timestamp"')
 
@@ -125,6 +208,7 @@ def extend(table: str) -> None:
     """business_id and what belongs to it, time zones, trigger, tenancy: catalogue changes only."""
     done = has_constraint(table, f"fk_{table}_businesses")
     with step(f"{table}: business_id, time zones, row level security", done=done, lock=table):
+        remember_form(table)
         # A literal DEFAULT fills every row without writing it; the expression then serves new rows.
         emit(f"ALTER TABLE {table} ADD COLUMN business_id uuid NOT NULL DEFAULT '{DEFAULT}'")
         emit(f"ALTER TABLE {table} ALTER COLUMN business_id SET DEFAULT {IN_SCOPE}")
@@ -132,7 +216,7 @@ def extend(table: str) -> None:
             f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) "
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
-        emit(sql("times", table=table, times=TIMES[table], columns=COLUMNS[table]))
+        emit(sql("times", table=table, times=TIMES[table], retyped=NAIVE))
         emit_each(sql("widen_whatsapp_id", table=table))
         if table == "customers":
             emit("ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255)")
@@ -147,30 +231,44 @@ def extend(table: str) -> None:
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
         emit_each(sql("comments", tables=table))
-        ops.enable_tenancy(table)
+        confine(table)
+
+
+def confine(table: str) -> None:
+    """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    remember(table, "privilege", access.give_back_to_former_roles(table))
+    emit_each(access.take_from_former_roles(table))
+    ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
+    ops.create_tenant_policies(table)
+    ops.grant_tenancy(table)
+
+
+def was_confined(table: str) -> str:
+    """SQL condition: row level security was on before the upgrade."""
+    statement = literal(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    return f"EXISTS (SELECT FROM {MEMORY} WHERE statement = {statement})"
+
+
+def remember_form(table: str) -> None:
+    """The table as it is: types, defaults, comments, row level security, grants, and the indexes built anew."""
+    remember(f"{table} times", "type", sql("former_types", table=table, times=TIMES[table]))
+    remember(f"{table} times", "default", sql("former_defaults", table=table, times=TIMES[table]))
+    remember(f"{table} whatsapp_id", "type", sql("former_width", table=table))
+    remember(table, "comment", sql("former_comments", table=table, columns=COLUMNS[table]))
+    remember(table, "access", sql("former_access", table=table))
+    on_times = sql("time_indexes", table=table, times=TIMES[table], retyped=NAIVE)
+    remember("upgrade", f"index of {table}", f"SELECT pg_get_indexdef(i), NULL, NULL FROM ({on_times}) AS t (i)")
 
 
 def build_indexes() -> None:
     for table in TIMES:
-        kept = (
-            "SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') "
-            f"FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = 'fk_{table}_businesses'"
-        )
-        ops.build_indexes(f"an index of {table}", table, kept)
-    index = ops.create_index_concurrently
-    index("ix_conversations_timestamp", "conversations", '("timestamp")')
-    index("ix_conversations_whatsapp_id", "conversations", "(whatsapp_id)")
-    by_customer = '(business_id, whatsapp_id, "timestamp")'
-    index("ix_conversations_business_id_whatsapp_id_timestamp", "conversations", by_customer)
-    by_number = "(business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL"
-    index("ix_conversations_business_id_whatsapp_number_id", "conversations", by_number)
-    by_message = "(business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL"
-    index("uq_conversations_business_id_whatsapp_message_id", "conversations", by_message, unique=True)
-    by_user_id = "(business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL"
-    index("uq_customers_business_id_whatsapp_user_id", "customers", by_user_id, unique=True)
-    index(ONE_PER_BUSINESS, "customers", "(business_id, whatsapp_id)", unique=True)
+        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
+        ops.build_indexes(f"an index of {table}", table, dropped)
+    for name, definition in INDEXES.items():
+        kind, table = name.split("_")[:2]
+        ops.create_index_concurrently(name, table, definition, unique=kind == "uq")
     there = f"{ops.equal_index('customers', 'whatsapp_id')} IS NOT NULL"
-    index("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
+    ops.create_index_concurrently("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
 
 
 def validate_keys() -> None:
@@ -181,96 +279,186 @@ def validate_keys() -> None:
 def swap_unique_customers() -> None:
     done = has_constraint("customers", ONE_PER_BUSINESS)
     with step("customers: unique in a business", done=done, lock="customers"):
+        equal = ops.equal_index("customers", "whatsapp_id")
+        remember("customers", "plain index", sql("former_plain", equal=equal))
+        remember("unique", "index", sql("former_unique", part="index"))
+        remember("customers", "unique", sql("former_unique", part="name"))
         emit(f"ALTER TABLE customers ADD CONSTRAINT {ONE_PER_BUSINESS} UNIQUE USING INDEX {ONE_PER_BUSINESS}")
         emit_each(sql("swap_unique"))
         ops.rename_equal_index("ix_customers_whatsapp_id", "customers", "whatsapp_id")
 
 
 def restore_archive() -> None:
+    archived = "NOT {}".format(has_table("multi_tenant_archive.conversations"))
+    with step("restore the rows of multi_tenant_archive", done=archived, lock="conversations"):
+        # Events of triggers: 4 INSERT, 8 DELETE, 16 UPDATE.
+        emit(sql("restore_rows", moving=_oids(COLUMNS), events="20", **{"except": "set_updated_at"}))
     done = "to_regnamespace('multi_tenant_archive') IS NULL"
-    with step("restore multi_tenant_archive", done=done, lock="conversations"):
-        emit(sql("restore_archive", tables=",".join(COLUMNS)))
+    with step("restore user names, drop multi_tenant_archive", done=done, lock="customers"):
+        emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
 
 
-def check_downgrade() -> None:
+def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
-    refuse(sql("check_downgrade"), when=f"{has_table('businesses')} AND NOT {FROZEN}")
-    emit(sql("check_keys"))
+    fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
+    refuse(sql("check_owner"), when=has_table("businesses"))
+    if not options().canonical:
+        refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")
+        refuse(sql("check_memory"), when=has_table("businesses"))
+    refuse(sql("check_downgrade"), when=fresh)
+    emit(sql("check_keys", when=fresh))
+
+
+def freeze(table: str) -> None:
+    """From here on nothing that the single-business schema cannot hold is written to the table."""
+    done = f"{has_constraint(table, FROZEN)} OR NOT {has_column(table, 'business_id')}"
+    with step(f"{table}: only the default business writes", done=done, lock=table):
+        new, old = (", ".join(f"{row}.{column}" for column in NEW_COLUMNS[table][1:]) for row in ("NEW", "OLD"))
+        longest = _longest(table, MEMORY)
+        emit(sql("freeze", table=table, new_values=new, old_values=old, longest=longest))
+
+
+def freeze_new_tables() -> None:
+    frozen = (
+        "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('businesses') AND tgname = 'single_business_only')"
+    )
+    done = f"{frozen} OR NOT {has_table('businesses')}"
+    with step(f"{', '.join(NEW_TABLES)}: read only", done=done, lock="businesses"):
+        for table in NEW_TABLES:
+            emit(
+                f"CREATE TRIGGER single_business_only BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} "
+                "EXECUTE FUNCTION single_business_only()"
+            )
+            emit(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER single_business_only")
 
 
 def archive() -> None:
-    done = f"NOT {has_table('businesses')} OR {FROZEN}"
-    with step("move what one business cannot hold to multi_tenant_archive", done=done, lock="conversations"):
-        # Writers wait while rows move, those of tables with foreign keys to them too; readers do not.
-        emit(f"LOCK TABLE {', '.join((*COLUMNS, *NEW_TABLES))} IN SHARE ROW EXCLUSIVE MODE")
-        emit_each(
-            "SELECT DISTINCT format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', conrelid::regclass) FROM pg_constraint "
-            f"WHERE contype = 'f' AND confrelid IN {_oids(COLUMNS)}"
-        )
-        check_downgrade()
-        emit(sql("archive"))
+    done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL"
+    with step("move what one business cannot hold to multi_tenant_archive", done=done):
+        emit(sql("archive", moving=_oids(COLUMNS), events="8", when="true", **{"except": ""}))
         emit_each(sql("close_archive"))
-        emit(sql("guard"))
-        for table in NEW_TABLES:
-            emit(
-                f"CREATE TRIGGER single_business_only BEFORE INSERT OR UPDATE OR DELETE ON {table} "
-                "EXECUTE FUNCTION single_business_only()"
-            )
+
+
+def prove_one_business(table: str) -> None:
+    """A snapshot later than the move finds nothing of another business, and the CHECK lets nothing new in."""
+    there = (
+        f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('{table}') "
+        f"AND conname = '{FROZEN}' AND NOT convalidated)"
+    )
+    validate = f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT \"{FROZEN}\"' WHERE {there}"
+    each(f"prove that {table} holds one business", validate, table=table)
 
 
 def rebuild_unique_customers() -> None:
-    gone = f"NOT {has_column('customers', 'business_id')}"
-    ops.create_index_concurrently(
-        "ix_customers_whatsapp_id_000", "customers", "(whatsapp_id)", unique=True, unless=gone
-    )
+    there = has_column("customers", "business_id")
+    former = f"SELECT statement FROM {MEMORY} WHERE phase = 'unique' AND {there}"
+    ops.build_indexes("what kept whatsapp_id unique", "customers", former)
 
 
 def give_back(table: str) -> None:
     """The table as the single-business schema has it: catalogue changes only."""
     with step(f"{table}: back to one business", done=f"NOT {has_column(table, 'business_id')}", lock=table):
         emit(f"DROP TRIGGER single_business_only ON {table}")
+        emit(f"DROP TRIGGER single_business_update ON {table}")
         ops.disable_tenancy(table)
         if table == "customers":
             ops.drop_updated_at_trigger(table)
-            emit("DROP INDEX IF EXISTS ix_customers_whatsapp_id")
-            emit("ALTER INDEX ix_customers_whatsapp_id_000 RENAME TO ix_customers_whatsapp_id")
-        else:
-            emit("DROP TRIGGER single_business_update ON conversations")
-        drop = ", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table])
-        emit(sql("give_back", table=table, drop_columns=drop))
+        naive = f"attname IN (SELECT needs_column FROM {MEMORY} WHERE phase = '{table} times' AND kind = 'type')"
+        emit(
+            sql(
+                "give_back",
+                table=table,
+                drop_columns=", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table]),
+                run_table=remembered(table),
+                run_times=remembered(f"{table} times"),
+                times=TIMES[table],
+                retyped=naive,
+                rewritten_at_once=str(REWRITTEN_AT_ONCE),
+            )
+        )
 
 
 def rebuild_time_indexes() -> None:
-    kept = "obj_description(to_regprocedure('single_business_only()'), 'pg_proc')::jsonb"
-    ops.build_indexes("an index of a time", "conversations", f"SELECT jsonb_array_elements_text({kept})")
+    for table in TIMES:
+        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
+        ops.build_indexes(f"an index of {table}", table, dropped)
 
 
-def drop_new_tables() -> None:
-    title = "drop the new tables, functions and privileges"
+def put_new_tables_aside() -> None:
+    title = "put the new tables aside, drop functions and privileges"
     with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
-        emit(f"DROP TABLE {', '.join(NEW_TABLES)}")
-        emit("DROP FUNCTION single_business_only()")
-        ops.drop_functions()
+        emit(sql("put_aside"))
+        emit_each(sql("close_archive"))
+        emit(remembered("end"))
+        emit(f"DROP TABLE {MEMORY}")
         ops.open_version_table()
+    with step("forget what a rollback gives back", done=f"NOT {has_table(MEMORY)}"):
+        emit(f"DROP TABLE {MEMORY}")
 
 
 def sql(name: str, **values: str) -> str:
     """The script `alembic/sql/001_<name>.sql` with what several of them name."""
+    memory = _canonical() if options().canonical else MEMORY
+    longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
+    moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     fixed = {
         "check_server": script("000_check_server.sql"),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({has_table('businesses')} AND NOT {FROZEN})",
+        "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",
+        "frozen": FROZEN,
+        "memory": memory,
+        "links": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0",
+        "names": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_user_id, username) > 0",
+        "moved_format": literal(
+            f"%1$s.business_id <> '{DEFAULT}' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)"
+        ),
         "new_tables": ",".join(NEW_TABLES),
         "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
+        "our_names": ",".join((*KEYS, *INDEXES)),
         "both": _oids(COLUMNS),
         "new": _oids(NEW_TABLES),
-        "ours": _oids((*COLUMNS, *NEW_TABLES)),
+        "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
+        **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
+        **{f"acl_{table}": access.acl(table) for table in COLUMNS},
+        "strangers": access.strangers(),
+        "new_strangers": access.new_strangers(),
+        "used_elsewhere": access.USED_ELSEWHERE,
+        "to_ours": "coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false)",
+        "unconfined": access.UNCONFINED,
+        "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
+        "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
         "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
+        **longest,
+        **{f"moved_{table}": moved.format(f"coalesce({longest[f'longest_{table}']}, 2147483647)") for table in COLUMNS},
+        **_columns(),
     }
     return script(f"001_{name}.sql", **fixed, **values)
 
 
+def _canonical() -> str:
+    """SQL row source: what an upgrade of the tables that revision 000 makes would have remembered."""
+    return f"({script('001_canonical.sql', both=_oids(COLUMNS), **_columns())}) AS canonical"
+
+
+def _columns() -> dict[str, str]:
+    return {f"columns_{table}": ",".join((columns, *NEW_COLUMNS[table])) for table, columns in COLUMNS.items()}
+
+
+def _longest(table: str, memory: str) -> str:
+    """SQL expression: how many characters whatsapp_id has room for after the rollback, or NULL."""
+    width = r"substring(statement FROM '\((\d+)\)')::int"
+    return f"(SELECT {width} FROM {memory} WHERE phase = '{table} whatsapp_id')"
+
+
 def _oids(names: Iterable[str]) -> str:
     return f"({', '.join(f'to_regclass({literal(name)})' for name in names)})"
+
+
+def _workers() -> str:
+    """SQL query of the roles for which an object that reaches the tables is worth a word."""
+    former = " UNION ".join(access.former_roles(table) for table in COLUMNS)
+    return (
+        f"{former} UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC'"
+    )

@@ -1,0 +1,18 @@
+-- What a rollback gives back: statements, and facts that it asks for. Only the owner reads or writes it.
+CREATE TABLE multi_tenant_rollback (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    phase text NOT NULL,
+    kind text NOT NULL,
+    statement text NOT NULL,
+    needs_column text,
+    needs_role text
+);
+COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+ALTER TABLE multi_tenant_rollback ENABLE ROW LEVEL SECURITY;
+DO $close$
+BEGIN
+    EXECUTE coalesce((SELECT string_agg(DISTINCT format('REVOKE ALL ON multi_tenant_rollback FROM %s',
+                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), ';')
+                        FROM pg_class, aclexplode(relacl)
+                       WHERE pg_class.oid = 'multi_tenant_rollback'::regclass AND grantee <> relowner), '');
+END $close$

@@ -1,0 +1,25 @@
+-- By itself, for here writers wait: a restored name is no change of the customer, so updated_at stays.
+DO $restore$
+DECLARE
+    triggers_off text;
+    triggers_on text;
+    restored bigint;
+    lost bigint;
+BEGIN
+    IF EXISTS (SELECT FROM multi_tenant_archive.default_customers) THEN
+        {{team_triggers}}
+        UPDATE customers AS c SET whatsapp_user_id = d.whatsapp_user_id, username = d.username
+          FROM multi_tenant_archive.default_customers AS d
+         WHERE (d.id, d.whatsapp_id, d.created_at) = (c.id, c.whatsapp_id, c.created_at) AND c.business_id = '{{default}}';
+        GET DIAGNOSTICS restored = ROW_COUNT;
+        SET CONSTRAINTS ALL IMMEDIATE;
+        EXECUTE coalesce(triggers_on, '');
+        SELECT nullif(count(*) - restored, 0) INTO lost FROM multi_tenant_archive.default_customers;
+        IF lost IS NOT NULL THEN
+            RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
+        END IF;
+    END IF;
+    SET LOCAL client_min_messages = warning;
+    DROP SCHEMA multi_tenant_archive CASCADE;
+    SET LOCAL client_min_messages = notice;
+END $restore$

@@ -1,0 +1,30 @@
+"""At which point a database is, asked of its catalogue alone: SQL that revisions, the runner and the report share."""
+
+from typing import Final
+
+SINGLE: Final = "one business"
+UPGRADING: Final = "an upgrade was interrupted"
+MULTI: Final = "many businesses"
+ROLLING_BACK: Final = "a rollback was interrupted"
+
+MEMORY = "multi_tenant_rollback"
+"""The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
+
+ROLLBACK_BEGAN = "to_regprocedure('single_business_only()') IS NOT NULL"
+"""SQL condition: a rollback has begun and is not finished."""
+
+UPGRADE_BEGAN = f"(to_regclass('{MEMORY}') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL)"
+"""SQL condition: the first step of an upgrade was carried out, and no rollback has undone it."""
+
+UPGRADE_ENDED = (
+    "(EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') "
+    "AND conname = 'uq_customers_business_id_whatsapp_id') "
+    "AND to_regclass('multi_tenant_archive.default_customers') IS NULL)"
+)
+"""SQL condition: the last change of an upgrade was carried out."""
+
+STATE = (
+    f"CASE WHEN {ROLLBACK_BEGAN} THEN '{ROLLING_BACK}' WHEN NOT {UPGRADE_BEGAN} THEN '{SINGLE}' "
+    f"WHEN {UPGRADE_ENDED} THEN '{MULTI}' ELSE '{UPGRADING}' END"
+)
+"""SQL expression: one of the four states above; it needs no privilege and no table."""
