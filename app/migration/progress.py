@@ -1,5 +1,6 @@
 """Progress on stderr: a line for each phase, a bar while an index is built on a terminal."""
 
+import os
 import sys
 import threading
 import time
@@ -18,12 +19,20 @@ _BUILD = text(
 )
 
 
+def say(*lines: str) -> None:
+    """Write lines to stderr. Where nobody reads it any more (`2>&1 | head`), the run goes on, and ends, in silence."""
+    try:
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 @contextmanager
 def phase(title: str) -> Iterator[None]:
     """Print the phase and how long it took, in seconds."""
     start = time.perf_counter()
     yield
-    print(f"  {title}: {time.perf_counter() - start:.2f} s", file=sys.stderr, flush=True)
+    say(f"  {title}: {time.perf_counter() - start:.2f} s")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import re
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -10,14 +11,15 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from alembic.util.exc import CommandError
-from psycopg2.extensions import set_wait_callback
-from psycopg2.extras import wait_select
+from psycopg2.extensions import POLL_OK, POLL_READ, TRANSACTION_STATUS_INERROR, set_wait_callback
 from sqlalchemy import URL, Column, Connection, Integer, String
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
+from app.migration.access import NOTHING_PLANTED
+from app.migration.progress import say
 from app.migration.steps import LOCK_TIMEOUT, Options
 
 RUNNER_LOCK = 0x77615F736368656D
@@ -27,6 +29,7 @@ SESSION_DEFAULTS = (
     # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
     # see what was committed meanwhile.
     "SET default_transaction_isolation = 'read committed'",
+    NOTHING_PLANTED,
     "SET timezone = 'UTC'",
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
     "SET statement_timeout = 0",
@@ -35,6 +38,9 @@ SESSION_DEFAULTS = (
     # Not to be had on Windows.
     "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); "
     "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
+    # A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') "
+    "THEN PERFORM set_config('role', 'none', false); END IF; END $$",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
     "SET quote_all_identifiers = off",
@@ -50,32 +56,30 @@ FORMS: dict[Any, tuple[str, str]] = {
 }
 """What a value of `-x` looks like, by the type of the option, and what is said where it does not."""
 
-HEADER = """DO $head$
-DECLARE
-    recorded text;
-    attempts int := 20;
-BEGIN
-    -- Not waited for long: the other run's concurrent index builds would wait for this one's snapshot.
-    WHILE NOT pg_try_advisory{scope}_lock({key}) LOOP
-        attempts := attempts - 1;
-        IF attempts = 0 THEN
-            RAISE EXCEPTION 'another migration of this database is running: wait for it, then run this again';
-        END IF;
-        PERFORM pg_sleep(0.1);
-    END LOOP;
-    IF to_regclass('alembic_version') IS NOT NULL THEN
-        SELECT string_agg(version_num, ', ' ORDER BY version_num) INTO recorded FROM alembic_version;
-    END IF;
-    recorded := coalesce(recorded, 'base');
-    IF recorded NOT IN ({known}) THEN
-        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but alembic_version says %: nothing was changed; bring the database to {first} first', recorded;
-    END IF;
-END $head$;"""
-
 
 def is_command() -> bool:
     """Whether this is the `alembic` command itself, whose process ends with the run."""
     return hasattr(context.config.cmd_opts, "raiseerr")
+
+
+def changes() -> bool:
+    """Whether the command moves the database or records a revision; every other one only looks."""
+    return _environment().get("destination_rev") is not None
+
+
+def stamps() -> bool:
+    """Whether the command is `alembic stamp`."""
+    return isinstance(_environment().get("destination_rev"), tuple)
+
+
+def compares() -> bool:
+    """Whether the command compares the models with the database."""
+    return "revision_context" in _environment()
+
+
+def _environment() -> dict[str, Any]:
+    """What the command handed to Alembic's environment."""
+    return cast(dict[str, Any], cast(Any, context)._proxy.context_opts)
 
 
 def refusal(sentence: str) -> CommandError:
@@ -103,6 +107,18 @@ def parse_options(arguments: dict[str, str]) -> Options:
     return Options(**values)
 
 
+def version_table() -> str:
+    """The name of the version table: `version_table` in its section of alembic.ini, else `alembic_version`.
+
+    Raises:
+        CommandError: it is not a plain name.
+    """
+    name = str(context.config.get_main_option("version_table", "alembic_version"))
+    if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", name):
+        raise refusal(f"version_table = {name} in alembic.ini is not a plain name: use small letters, digits and _.")
+    return name
+
+
 def refuse_pooler(url: URL) -> None:
     """Stop where the URL goes through Supabase's transaction pooler, in which session state is lost.
 
@@ -121,72 +137,101 @@ class _Notices(list[str]):
 
     def append(self, notice: str) -> None:
         if notice.startswith("NOTICE:"):
-            print(" ", notice.removeprefix("NOTICE:").strip(), file=sys.stderr, flush=True)
+            say(f"  {notice.removeprefix('NOTICE:').strip()}")
 
 
-def set_session_defaults(connection: Any, _: object) -> None:
-    """Settings of every connection that a run makes; with SET, for a session pooler refuses startup options."""
+def set_session_defaults(connection: Any, _: object = None, *, commit: bool = True) -> None:
+    """Settings of every connection of a run; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
     with connection.cursor() as cursor:
         cursor.execute("; ".join(SESSION_DEFAULTS))
-    connection.commit()
+    if commit:
+        connection.commit()
 
 
 @contextmanager
-def only_one(connection: Connection) -> Iterator[Any]:
-    """Let one run at a time change the database; the others wait, then find nothing to do, and who looks goes on.
+def handed_over(connection: Connection, single_transaction: bool) -> Iterator[None]:
+    """Give a connection that code handed over the settings of a run, and in the end those that it had.
 
-    Yields the revision that is asked for, None where none is.
+    Raises:
+        CommandError: it is not psycopg2's, or it is in a transaction that the run would have to commit.
+    """
+    if connection.dialect.driver != "psycopg2":
+        raise refusal(
+            f"The connection that was handed over is {connection.dialect.driver}'s, but this schema migrates through "
+            "psycopg2: hand over one of create_engine('postgresql+psycopg2://...')."
+        )
+    begun = connection.in_transaction()
+    if begun and changes() and not single_transaction:
+        raise refusal(
+            "The connection that was handed over is in a transaction, which this run would have to commit: hand over "
+            "one that is in none, or migrate in that one transaction with -x single-transaction=yes."
+        )
+    raw: Any = connection.connection.dbapi_connection
+    names = [*re.findall(r"(?:SET |set_config\(')(\w+)", ";".join(SESSION_DEFAULTS)), "transaction_timeout"]
+    with raw.cursor() as cursor:
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE lower(name) = ANY (%s)", [names])
+        before, notices = cursor.fetchall(), raw.notices
+    set_session_defaults(raw, commit=not begun)
+    try:
+        yield
+    finally:
+        raw.notices = notices
+        if not begun:
+            connection.rollback()
+        if not raw.closed and raw.info.transaction_status != TRANSACTION_STATUS_INERROR:
+            with raw.cursor() as cursor:
+                for setting in before:
+                    cursor.execute("SELECT set_config(%s, %s, false)", setting)
+                if not begun:
+                    cursor.execute("SELECT pg_advisory_unlock_all()")
+                    raw.commit()
+
+
+@contextmanager
+def only_one(connection: Connection) -> Iterator[None]:
+    """Let one run at a time change the database; the others wait, then find nothing to do, and who looks goes on.
 
     The lock belongs to the connection that works, so that it lasts as long as the work, and is polled below
     SQLAlchemy in autocommit: Alembic would take an open transaction for somebody else's, and a session that
     waits inside pg_advisory_lock would hold a snapshot, for which the other's CREATE INDEX CONCURRENTLY waits.
     """
-    try:
-        target = context.get_revision_argument()
-    except KeyError:  # a command that only looks
-        yield None
+    if not changes():
+        yield
         return
     raw: Any = connection.connection.dbapi_connection
-    raw.autocommit = True
+    begun = connection.in_transaction()
+    if not begun:
+        raw.autocommit = True
     with raw.cursor() as cursor:
         said = False
-        while cursor.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER_LOCK]) or not cursor.fetchone()[0]:
+        take = f"SELECT pg_try_advisory{'_xact' if begun else ''}_lock(%s)"
+        while cursor.execute(take, [RUNNER_LOCK]) or not cursor.fetchone()[0]:
             if not said:
-                print("Another migration of this database is running: waiting for it.", file=sys.stderr, flush=True)
+                say("Another migration of this database is running: waiting for it.")
                 said = True
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
-        # Half rolled back, the database still says that it is at head, and an upgrade would find nothing to do.
-        cursor.execute("SELECT to_regprocedure('single_business_only()') IS NOT NULL")
-        if cursor.fetchone()[0] and target in {(head := context.get_head_revision()), (head,)}:
-            raise refusal(
-                "A rollback of this database was interrupted: finish it with `alembic downgrade -1`, then upgrade."
-            )
-    raw.autocommit = False
+    if not begun:
+        raw.autocommit = False
     if is_command():  # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile
-        set_wait_callback(wait_select)
-    yield target
+        set_wait_callback(_wait)
+    yield
 
 
-def write_header() -> None:
-    """The head of a script: session defaults, one run at a time, and the revisions that it is for.
+_interrupts: list[KeyboardInterrupt] = []
 
-    For psql also: stop at the first error. In a single transaction nothing outlives that.
-    """
-    migrations = context.get_context()
-    write = migrations.impl.static_output
-    single = migrations.opts["schema_options"].single_transaction
-    local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
-    write("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")  # of the transaction that has begun: before any query
-    if not local:
-        write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
-    write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
-    steps = list(migrations._migrations_fn(migrations.get_current_heads(), migrations))  # type: ignore[misc]
-    moves = [(i.source_revision_ids, i.destination_revision_ids) for i in (s.info for s in steps) if not i.is_stamp]
-    path = [", ".join(revisions) or "base" for move in moves for revisions in move]
-    known = ", ".join(f"'{revision}'" for revision in dict.fromkeys(path))
-    if path:
-        write(HEADER.format(scope=scope, key=RUNNER_LOCK, known=known, first=path[0], last=path[-1]))
+
+def _wait(connection: Any) -> None:
+    """Wait for the server as psycopg2's `wait_select` does, and keep in mind that Ctrl-C cancelled a statement."""
+    while True:
+        try:
+            if (state := connection.poll()) == POLL_OK:
+                return
+            reads, writes = ([connection], []) if state == POLL_READ else ([], [connection])
+            select.select(reads, writes, [])
+        except KeyboardInterrupt as interrupt:
+            _interrupts.append(interrupt)
+            connection.cancel()  # the server then ends the statement with an error
 
 
 def same_type(
@@ -205,12 +250,18 @@ def include_object(item: SchemaItem, name: str | None, kind: str, reflected: boo
 
 def was_interrupted(error: BaseException | None) -> bool:
     """Whether Ctrl-C ended the run: as Python says it or, while it waited for the server, as a cancelled statement."""
-    here = isinstance(error, KeyboardInterrupt) or getattr(error, "pgcode", None) == "57014"
+    here = bool(_interrupts) or isinstance(error, KeyboardInterrupt)
     return here or (error is not None and was_interrupted(error.__context__))
 
 
-def sentence(error: BaseException, url: URL) -> str:
-    """A database error as one sentence, without statement, parameters or password."""
+def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> str:
+    """A database error as one sentence, without statement, parameters or password.
+
+    Args:
+        error: what ended the run.
+        url: where the run connected.
+        source: what named that URL.
+    """
     if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
         error = cast(DBAPIError, error.__context__)
     original: Any = error.orig
@@ -219,11 +270,14 @@ def sentence(error: BaseException, url: URL) -> str:
     # Of a failed connection libpq writes a line for each address, and a question after it.
     message = "; ".join(" ".join(line.split()) for line in lines if line.strip() and not line.endswith("?"))
     code = getattr(original, "pgcode", None)
-    if code == "P0001" or (code == "55P03" and message.startswith("gave up")):
+    if code == "P0001":
+        said = str(original.diag.message_primary)
+        return said if said.endswith(";") else f"{said}."
+    if code == "55P03" and message.startswith("gave up"):
         return f"{message}."
     if code is None and error.connection_invalidated is False and "server closed" not in message:
         place = url.set(drivername="postgresql", query={}).render_as_string()
-        return f"Cannot connect to {place} of DATABASE_URL: {message}."
+        return f"Cannot connect to {place} of {source}: {message}."
     if code == "42501" and (denied := re.fullmatch("permission denied for (schema|database) (.+)", message)):
         kind, name = denied.groups()
         return (
@@ -235,5 +289,7 @@ def sentence(error: BaseException, url: URL) -> str:
             f"The database is read-only here ({message}): connect to its primary server, or run ALTER DATABASE "
             f"{url.database} RESET default_transaction_read_only (or ALTER ROLE, where the role sets it)."
         )
-    again = "finished steps are kept: mend the cause and run the same command again"
+    if not changes():
+        return f"The database refused to answer ({message}): fix the cause and run the same command again."
+    again = "finished steps are kept: fix the cause and run the same command again"
     return f"The database refused a step ({message}); {again}."

@@ -8,6 +8,7 @@ back in between. `each` runs what a query returns outside of a transaction: conc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
@@ -36,8 +37,7 @@ class Options:
     canonical: bool = False
 
 
-class DryRun(Exception):  # noqa: N818
-    """Ends a run of `-x dry-run=yes` after its checks."""
+_together: ContextVar[list[str] | None] = ContextVar("together", default=None)
 
 
 def options() -> Options:
@@ -78,25 +78,46 @@ def emit_each(query: str) -> None:
     emit(f"DO $each$ BEGIN EXECUTE coalesce(({statements}), ''); END $each$")
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Ask what the block asks with `refuse` and `notice` in one go at its end: one error names all that is in the way.
+
+    A block inside another joins it.
+    """
+    if _together.get() is not None:
+        yield
+        return
+    questions: list[str] = []
+    token = _together.set(questions)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+    if questions:
+        emit(ASK.format(questions="\n".join(dict.fromkeys(questions))))
+
+
 def refuse(sentences: str, *, when: str = "true") -> None:
-    """Stop with the first of the sentences, SQL expressions that are NULL where nothing stands in the way.
+    """Stop with every one of the sentences that is not NULL, a line each.
 
     Args:
-        sentences: the expressions, separated by commas; each is asked only where those before it were NULL.
+        sentences: SQL expressions, separated by commas: NULL where nothing stands in the way, else a sentence, or
+            several, a line each. A command that fixes it ends the line, after `: run `, and ends with a semicolon.
         when: SQL condition without which none is asked, nor the tables that they name have to be there.
     """
-    emit(f"""DO $refuse$
-DECLARE
-    refusal text;
-BEGIN
-    IF {when} THEN
-        refusal := coalesce(
-{sentences});
-    END IF;
-    IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
-    END IF;
-END $refuse$""")
+    _ask("refusals", sentences, when)
+
+
+def notice(sentences: str, *, when: str = "true") -> None:
+    """Say, and go on; the arguments are those of `refuse`."""
+    _ask("notices", sentences, when)
+
+
+def _ask(variable: str, sentences: str, when: str) -> None:
+    with together():
+        questions = _together.get()
+        assert questions is not None  # noqa: S101
+        questions.append(QUESTION.format(variable=variable, sentences=sentences, when=when))
 
 
 def wait_to_read(*tables: str) -> None:
@@ -120,13 +141,7 @@ def _lock_wait() -> str:
 
 
 def outside_transaction() -> Any:
-    """The context in which steps run: outside of a transaction, unless a single one is asked for.
-
-    Raises:
-        DryRun: `-x dry-run=yes` is given: the checks are over, and nothing was committed.
-    """
-    if options().dry_run:
-        raise DryRun
+    """The context in which steps run: outside of a transaction, unless a single one is asked for."""
     return nullcontext() if options().single_transaction else op.get_context().autocommit_block()
 
 
@@ -165,7 +180,7 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         gave_up=sentence,
         blocker=blocker,
     )
-    with phase(title) if not (impl.as_sql or options().dry_run) else nullcontext():
+    with phase(title) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
 
 
@@ -200,9 +215,10 @@ def each(title: str, query: str, *, table: str) -> None:
     else:
         statements = _execute(query).scalars().all()
         _execute(f"SET lock_timeout = '{wait}'")
-        for statement in statements:
+        for number, statement in enumerate(statements, 1):
+            name = title if len(statements) == 1 else f"{title} ({number} of {len(statements)})"
             try:
-                with phase(title), watch(cast(Connection, context.impl.connection), title):
+                with phase(name), watch(cast(Connection, context.impl.connection), name):
                     emit(statement)
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != "55P03":
@@ -224,6 +240,30 @@ BLOCKER = """coalesce((
      ORDER BY {others} OR l.relation = to_regclass({table}) DESC NULLS LAST, a.xact_start LIMIT 1),
     {table} || ': nobody any more, or a prepared transaction (pg_prepared_xacts)')"""
 """Who holds a lock on a table, or else on another of the schema, the oldest transaction first."""
+
+ASK = """DO $ask$
+DECLARE
+    refusals text[] := '{{}}';
+    notices text[] := '{{}}';
+    line text;
+BEGIN
+{questions}
+    FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
+    refusals := ARRAY(SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place));
+    IF cardinality(refusals) = 1 THEN
+        RAISE EXCEPTION '%', refusals[1];
+    ELSIF cardinality(refusals) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(refusals), array_to_string(refusals, E'\\n- ');
+    END IF;
+END $ask$"""
+
+QUESTION = """    IF {when} THEN
+        {variable} := {variable} || string_to_array(array_to_string(ARRAY[
+{sentences}
+        ]::text[], E'\\n'), E'\\n');
+    END IF;"""
 
 STEP = """DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';
@@ -266,6 +306,7 @@ class ScriptImpl(PostgresqlImpl):
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
-        text = re.sub(r"^CREATE TABLE (?=alembic_version )", "CREATE TABLE IF NOT EXISTS ", text)
-        first = r"^(INSERT INTO alembic_version .*) VALUES \((.*?)\).*;"
-        super().static_output(re.sub(first, r"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM alembic_version);", text))
+        table = self.context_opts.get("version_table", "alembic_version")
+        text = re.sub(rf"^CREATE TABLE (?={table} )", "CREATE TABLE IF NOT EXISTS ", text)
+        first = rf"^(INSERT INTO {table} .*) VALUES \((.*?)\).*;"
+        super().static_output(re.sub(first, rf"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM {table});", text))
