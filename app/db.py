@@ -4,20 +4,21 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 from uuid import UUID
-from weakref import WeakSet
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, RootTransaction, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker, with_loader_criteria
 
+from app import pool, tenancy
 from app.config import get_settings
 from app.embedded import project_url
-from app.models.base import TENANT_SCOPE, TenantScopeError
+from app.models.base import TENANT_SCOPE, TenantOwned, TenantScopeError
 
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -26,6 +27,7 @@ CONNECT_ARGS: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
 }
 """libpq parameters; none that a transaction pooler refuses (no `options`)."""
 
@@ -73,20 +75,35 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-@cache
-def get_engine() -> Engine:
-    """The process's engine, built on first use.
+def make_engine(url: URL, **options: Any) -> Engine:
+    """An engine of the kind that `get_engine` returns.
 
-    A connection is checked before use and replaced after 180 s, so that one that a pooler dropped silently
-    costs no message. Parameters, and rows in error details, are kept out of logs and errors.
+    A connection that has rested is checked before use, one whose socket is closed is found without a request, and
+    each is replaced after 180 s, so that one that a pooler dropped silently costs no message (see `app.pool`).
+    Parameters, and rows in error details, are kept out of logs and errors.
+
+    Args:
+        url: where to connect, through psycopg2.
+        options: passed to `create_engine`.
     """
-    engine = create_engine(
-        database_url(), pool_pre_ping=True, pool_recycle=180, connect_args=CONNECT_ARGS, hide_parameters=True
-    )
+    defaults: dict[str, Any] = {
+        "pool_recycle": 180,
+        "connect_args": CONNECT_ARGS,
+        "hide_parameters": True,
+        "use_native_hstore": False,  # asking for it costs three round trips with every connection
+    }
+    engine = create_engine(url, **(defaults | options))
     event.listen(engine, "handle_error", _hide_row)
+    pool.watch(engine)
     if hasattr(os, "register_at_fork"):  # a child that shares a connection reads its parent's rows
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     return engine
+
+
+@cache
+def get_engine() -> Engine:
+    """The process's engine, built on first use."""
+    return make_engine(database_url())
 
 
 def _hide_row(context: ExceptionContext) -> None:
@@ -100,33 +117,175 @@ def _hide_row(context: ExceptionContext) -> None:
         error.args = tuple(re.sub(r"\nLINE \d+: .*\n *\^", "", arg) for arg in shown)
 
 
-class _Session(Session):
-    """A session that asks for the engine when it is made, not when the module is imported."""
+_business: ContextVar[UUID | None] = ContextVar("business", default=None)
+_bind: ContextVar[Connection | None] = ContextVar("bind", default=None)
 
-    def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:
-        super().__init__(bind=get_engine() if bind is None else bind, **kwargs)
 
-    confined: "WeakSet[RootTransaction] | None" = None
-    """The transactions that a tenant session began and confined; None in any other session."""
+def _as_uuid(business_id: UUID | str) -> UUID:
+    try:
+        return UUID(str(business_id))
+    except ValueError:
+        raise ValueError("business_id of a tenant session is not a UUID: pass the id of a business.") from None
+
+
+@contextmanager
+def business_scope(business_id: UUID | str | None) -> Iterator[None]:
+    """Bind every `BusinessSession` that is opened inside to one business, by whatever code opens it.
+
+    For a request, whose services need not know of businesses. Scopes nest, and are the task's or thread's own
+    (contextvars). A session keeps the business with which it was opened.
+
+    Args:
+        business_id: the business, or None to open sessions that see every business inside another scope.
+
+    Raises:
+        ValueError: business_id is not a UUID.
+    """
+    before = _business.get()
+    _business.set(None if business_id is None else _as_uuid(business_id))
+    try:
+        yield
+    finally:
+        _business.set(before)
+
+
+class BusinessSession(Session):
+    """A session that may be bound to one business by the database: row level security, as the role `app_tenant`.
+
+    Bound, every transaction of it begins in one message that sets role and business for that transaction only, which
+    is safe behind a transaction pooler. New rows get the business; another one is refused. Selects, updates and
+    deletes of the ORM name the business, so that the planner knows it. What is not committed is rolled back. In a
+    transaction of the caller's, of a test for example, it works in a savepoint.
+
+    Row level security protects from mistakes in any statement; a transaction that ended beneath the session is
+    refused before the next one. Where SQL was written as text, role and business are looked at before anything else
+    runs, and what it may have left on the connection is removed with the end of the transaction. SQL that is built
+    from input can leave the business: only a login of its own, a member of app_tenant alone, protects from malice.
+
+    Args:
+        bind: the engine, or a connection; `get_engine()` by default.
+        business_id: the business; that of `business_scope` by default, and without one every business.
+        kwargs: passed to SQLAlchemy's Session.
+
+    Raises:
+        TenantScopeError: when used with AUTOCOMMIT or in two phases, beyond the business, or as above.
+        ValueError: business_id is not a UUID.
+    """
+
+    scope: tenancy.Scope | None = None
+
+    def __init__(
+        self, bind: Engine | Connection | None = None, *, business_id: UUID | str | None = None, **kwargs: Any
+    ) -> None:
+        bind = bind or _bind.get() or get_engine()
+        business = _business.get() if business_id is None else _as_uuid(business_id)
+        if business is not None or isinstance(bind, Connection):
+            kwargs.setdefault("join_transaction_mode", "create_savepoint")
+        super().__init__(bind=bind, **kwargs)
+        self._options: dict[str, Any] = {}
+        self._bound_engines: dict[Engine, Engine] = {}
+        self._bound_connections: dict[Connection, str] = {}
+        if business is not None:
+            self.scope = tenancy.Scope(business)
+            self.info[TENANT_SCOPE] = business
+            self._options[tenancy.SCOPE] = self.scope
+            self._criteria = with_loader_criteria(
+                TenantOwned, lambda model: model.business_id == business, include_aliases=True
+            )
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """As SQLAlchemy's, but a tenant session joins no transaction of a caller or of another tenant session."""
+        """As SQLAlchemy's, but with the options that make every transaction on it begin in the scope."""
         bind = super().get_bind(*args, **kwargs)
-        begun = bind.get_transaction() if isinstance(bind, Connection) else None
-        if self.confined is not None and begun is not None and begun not in self.confined:
-            raise TenantScopeError(
-                "A tenant session cannot join a transaction that it did not begin: commit or roll back what the "
-                "connection is in, or give the session an engine or a connection of its own."
-            )
+        if self._options.items() <= bind.get_execution_options().items():
+            return bind
+        if isinstance(bind, Engine):
+            if bind not in self._bound_engines:
+                self._bound_engines[bind] = bind.execution_options(**self._options)
+            return self._bound_engines[bind]
+        if self.scope is not None:
+            begun = bind.in_transaction()
+            if tenancy.tenant_connection(bind).scope or (begun and self.join_transaction_mode != "create_savepoint"):
+                raise TenantScopeError(tenancy.CANNOT_JOIN)
+            if not begun:
+                bind.execution_options(**self._options)
+                self._bound_connections[bind] = ""
         return bind
 
 
-SessionLocal = sessionmaker(class_=_Session, expire_on_commit=False)
-"""Makes sessions that see every business, as far as the login role does: for routing, jobs, administration."""
+@event.listens_for(BusinessSession, "after_begin")
+def _confine_savepoint(session: BusinessSession, _: SessionTransaction, connection: Connection) -> None:
+    """In a transaction that the session did not begin, the session's savepoint is confined."""
+    if session.scope is not None and connection.get_execution_options().get(tenancy.SCOPE) is not session.scope:
+        session._bound_connections[connection] = tenancy.join(connection, session.scope)
 
 
-def get_db_session() -> Iterator[Session]:
-    """Yield a session and close it: a dependency for FastAPI and the like. The caller commits."""
+@event.listens_for(BusinessSession, "after_transaction_end")
+def _give_back(session: BusinessSession, transaction: SessionTransaction) -> None:
+    """A connection of the caller's becomes what it was before."""
+    if session.scope is not None and transaction.parent is None:
+        for connection, before in session._bound_connections.items():
+            tenancy.leave(connection, session.scope, before)
+        session._bound_connections.clear()
+
+
+@event.listens_for(BusinessSession, "do_orm_execute")
+def _name_the_business(state: ORMExecuteState) -> None:
+    """The planner sees the business, and a sharded database goes to one shard; row level security is what protects."""
+    session = state.session
+    if not isinstance(session, BusinessSession) or session.scope is None or state.is_insert:
+        return
+    statement, mapper = state.statement, state.bind_mapper
+    if not state.is_column_load:
+        if session._criteria not in statement._with_options:  # what a loaded object brings along
+            state.statement = statement.options(session._criteria)
+    elif isinstance(statement, Select) and mapper is not None and issubclass(mapper.class_, TenantOwned):
+        state.statement = statement.where(mapper.class_.business_id == session.scope.business_id)
+
+
+class ReadSession(BusinessSession):
+    """A session for reading beyond one business, such as routing: each statement is one round trip, and no more.
+
+    It opens no transaction and takes no business from `business_scope`. It writes nothing: flush is refused.
+    """
+
+    def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:
+        with business_scope(None):
+            super().__init__(bind, **kwargs)
+        self._options = {tenancy.STATEMENTS: True}
+
+
+@event.listens_for(ReadSession, "before_flush")
+def _refuse_to_write(*_: object) -> None:
+    raise TenantScopeError("read_session only reads: write in tenant_session, or in a session of SessionLocal.")
+
+
+SessionLocal = sessionmaker(class_=BusinessSession, expire_on_commit=False)
+"""Makes sessions that see every business, as far as the login may; within `business_scope`, that business alone."""
+
+read_session = sessionmaker(class_=ReadSession, expire_on_commit=False)
+"""Makes sessions for reading beyond one business; see `ReadSession`."""
+
+
+def tenant_session(business_id: UUID | str, **kwargs: Any) -> BusinessSession:
+    """A session bound to one business; see `BusinessSession`.
+
+    Args:
+        business_id: the business in scope.
+        kwargs: passed to `SessionLocal`, such as `bind`.
+
+    Raises:
+        ValueError: business_id is not a UUID.
+    """
+    return SessionLocal(business_id=_as_uuid(business_id), **kwargs)
+
+
+def get_db_session() -> BusinessSession:
+    """A session that the caller commits and closes, as bots write it: `session = get_db_session()`."""
+    return SessionLocal()
+
+
+def session_dependency() -> Iterator[BusinessSession]:
+    """Yield a session and close it: for `Depends` of FastAPI and the like. The caller commits."""
     with SessionLocal() as session:
         yield session
 
@@ -135,96 +294,19 @@ session_scope = SessionLocal.begin
 """Context manager: a session that commits at the end, or rolls back on any exception."""
 
 
-_CONFINE = text("SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', :id, true)")
-_LINE_COMMENT = re.compile(r"--[^\n]*")
-_INNERMOST_COMMENT = re.compile(r"/\*((?!/\*|\*/).)*\*/", re.DOTALL)
-_ESCAPE = re.compile(
-    r"\bset_config\W*\(|\bpg_settings\b|\bpg_temp|\bu&\"|\b(query|cursor|table|schema|database)_to_xml|\bts_(stat|rewrite)\b"
-    r"|\bpg_(try_)?advisory_lock|\bwith\W+hold\W+for\b"
-    r"|\b(create|or\W+replace|(?<!insert )(?<!merge )into)\W+((local|global)\W+)?temp(orary)?\W+\w"
-    r"(?![^;]*\bon\W+commit\W+drop\b)"
-    r"|(^|;)\W*(set\W+\b(?!(local|constraints|transaction)\b)|set\W+local\W+(role|session|session_authorization|app|all)\b"
-    r"|(reset|commit|end|abort|begin|start|discard|do|prepare|listen|load)\b"
-    r"|rollback\b(?!\W+((transaction|work)\W+)?to\b))",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-def _escapes(statement: str) -> bool:
-    """Whether a statement leaves the scope: as it is, and as it reads with ever more of its comments taken out."""
-    seen = ""
-    while statement != seen:
-        if _ESCAPE.search(statement) or _ESCAPE.search(_LINE_COMMENT.sub(" ", statement)):
-            return True
-        seen, statement = statement, _INNERMOST_COMMENT.sub(" ", statement)
-    return False
-
-
 @contextmanager
-def tenant_session(business_id: UUID | str, **kwargs: Any) -> Iterator[Session]:
-    """A session bound to one business by the database: row level security, as the role `app_tenant`.
+def rolled_back_at_the_end() -> Iterator[Connection]:
+    """For tests: every session opened inside works in a savepoint of one transaction, which is rolled back.
 
-    Every transaction of it, also after a commit or a rollback, starts with one statement that sets role and
-    business for that transaction only, which is safe behind a transaction pooler. New rows get the business;
-    another one is refused. The caller commits; what is not committed is rolled back.
+    Code under test opens, commits and closes sessions of `app.db` as ever, tenant sessions too, one after the other.
 
-    Refused where Python sees it: AUTOCOMMIT, a transaction that the session did not begin, DO blocks, statements
-    that change role or scope or end the transaction, also beneath the session (`session.connection().commit()`),
-    and what would outlast the transaction on a pooled connection: SET without LOCAL, WITH HOLD, PREPARE, LISTEN,
-    session-level advisory locks, temporary tables without ON COMMIT DROP. What it cannot see, and what only the
-    login role's own rights limit: a function of yours that changes the role, the same hidden from a reader by
-    comments within strings, and the raw DBAPI connection. Build no SQL from input.
-
-    Args:
-        business_id: the business in scope.
-        kwargs: passed to `sessionmaker`'s session, such as `bind`.
-
-    Raises:
-        TenantScopeError: one of the refusals above.
-        ValueError: business_id is not a UUID.
+    Yields:
+        The connection, for looking at what was written.
     """
-    try:
-        scope = UUID(str(business_id))
-    except ValueError:
-        raise ValueError("business_id of a tenant session is not a UUID: pass the id of a business.") from None
-    confined: WeakSet[RootTransaction] = WeakSet()
-    guarded: WeakSet[Connection] = WeakSet()
-
-    def guard(connection: Connection, _: Any, statement: str, __: Any, context: Any, ___: bool) -> None:
-        if getattr(getattr(context, "compiled", None), "statement", None) is _CONFINE:
-            return
-        if connection.get_transaction() not in confined:
-            raise TenantScopeError(
-                "The transaction is not confined to the tenant session's business, for it could not be, or was ended "
-                "beneath the session: roll back, and use the session's own commit and rollback."
-            )
-        if _escapes(statement):
-            raise TenantScopeError(
-                "A tenant session refuses statements that change role, scope or transaction, or outlast it: use SET "
-                "LOCAL, ON COMMIT DROP, bound parameters in place of literals, or a session of SessionLocal for work "
-                "beyond one business."
-            )
-
-    def confine(_: Session, transaction: SessionTransaction, connection: Connection) -> None:
-        if transaction.nested:
-            return
-        if connection not in guarded:
-            event.listen(connection, "before_cursor_execute", guard)
-            guarded.add(connection)
-        if getattr(connection.connection.dbapi_connection, "autocommit", False):
-            raise TenantScopeError(
-                "A tenant session cannot use AUTOCOMMIT: its scope lasts as long as the transaction."
-            )
-        connection.execute(_CONFINE, {"id": str(scope)})
-        if (begun := connection.get_transaction()) is not None:
-            confined.add(begun)
-
-    with SessionLocal(**kwargs) as session:
-        session.info[TENANT_SCOPE] = scope
-        session.confined = confined
-        event.listen(session, "after_begin", confine)
+    with get_engine().connect() as connection, connection.begin() as transaction:
+        before = _bind.set(connection)
         try:
-            yield session
+            yield connection
         finally:
-            for connection in guarded:
-                event.remove(connection, "before_cursor_execute", guard)
+            _bind.reset(before)
+            transaction.rollback()

@@ -1,16 +1,17 @@
-"""The three statements that every message runs."""
+"""The statements that every message runs: to whom it goes, what it says, and what was said before."""
 
 import re
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.models.business import Business
 from app.models.conversation import Conversation
-from app.models.types import normalise_phone_number
+from app.models.types import EXTRA_DIGIT, normalise_phone_number, without_extra_digit
 from app.models.whatsapp_number import WhatsappNumber
 
 
@@ -19,8 +20,11 @@ def route_webhook(
 ) -> Select[WhatsappNumber, Business]:
     """The active number that a webhook names, and its active business, in one query.
 
-    Index: uq_whatsapp_numbers_phone_number_id, or uq_whatsapp_numbers_phone_number_active for a
-    phone_number, which is normalised to E.164 first; then businesses_pkey. Run it as `app_service`.
+    A phone_number is found however it is written: digits alone are taken with their country code, as providers send
+    them, and Mexico's 1, Argentina's 9 and Brazil's ninth digit may be there or not.
+
+    Index: uq_whatsapp_numbers_phone_number_id, or uq_whatsapp_numbers_phone_number_active for a phone_number; then
+    businesses_pkey. Run it as `app_service`.
 
     Raises:
         ValueError: neither or both of the two are given, or phone_number cannot be a number.
@@ -34,18 +38,29 @@ def route_webhook(
         raise ValueError("route_webhook takes one of phone_number_id and phone_number.")
     if phone_number is None:
         return statement.where(WhatsappNumber.phone_number_id == phone_number_id)
-    return statement.where(WhatsappNumber.phone_number == normalise_phone_number(phone_number))
+    number = normalise_phone_number(re.sub("^(?=[1-9][0-9]{7,14}$)", "+", phone_number))
+    one_form = func.regexp_replace(
+        WhatsappNumber.phone_number, literal_column(f"'{EXTRA_DIGIT}'"), literal_column("''")
+    )
+    return statement.where(one_form == without_extra_digit(number))
+
+
+def storable(text: str) -> str:
+    """The text with NUL and lone surrogates, which PostgreSQL cannot store, replaced by U+FFFD."""
+    return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
 def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
     """The newest `limit` messages of a customer of a business, newest first.
 
-    Index: ix_conversations_business_id_whatsapp_id_timestamp, read backwards.
+    Index: ix_conversations_business_id_whatsapp_id_timestamp, read backwards. Said with BETWEEN and in this order, the
+    planner has no other: for a customer who wrote most of all messages, long ago, it would read
+    ix_conversations_timestamp and pass over all that others wrote since.
     """
     return (
         select(Conversation)
-        .where(Conversation.business_id == business_id, Conversation.whatsapp_id == whatsapp_id)
-        .order_by(Conversation.timestamp.desc(), Conversation.id.desc())
+        .where(Conversation.business_id == business_id, Conversation.whatsapp_id.between(whatsapp_id, whatsapp_id))
+        .order_by(Conversation.whatsapp_id.desc(), Conversation.timestamp.desc(), Conversation.id.desc())
         .limit(limit)
     )
 
@@ -75,7 +90,7 @@ def record_message(
     values = {
         "business_id": business_id,
         "whatsapp_id": whatsapp_id,
-        "message": re.sub("[\0\ud800-\udfff]", "\ufffd", message),
+        "message": storable(message),
         "role": role,
         "whatsapp_message_id": whatsapp_message_id,
         "whatsapp_number_id": whatsapp_number_id,
@@ -99,3 +114,41 @@ def record_message(
         if whatsapp_message_id is not None and (old := session.scalars(there).one_or_none()) is not None:
             return old, False
     raise RuntimeError("The message was not stored: a trigger of conversations keeps it from being inserted.")
+
+
+def record_answer(session: Session, message: Conversation, answer: str) -> Conversation:
+    """Insert the answer to a message: of its business, number and customer. Returns the answer's row.
+
+    Between message and answer the model thinks, and the customer may have got another id under which messages are
+    filed: the answer goes where the message is now. The transaction is the caller's.
+
+    Index: conversations_pkey.
+    """
+    asked = (
+        select(
+            Conversation.business_id,
+            Conversation.whatsapp_id,
+            Conversation.whatsapp_number_id,
+            literal(storable(answer)),
+            literal("assistant"),
+        )
+        .where(Conversation.business_id == message.business_id, Conversation.id == message.id)
+        .with_for_update(read=True)
+    )
+    columns = ["business_id", "whatsapp_id", "whatsapp_number_id", "message", "role"]
+    statement = insert(Conversation).from_select(columns, asked).returning(Conversation)
+    if (answered := session.scalars(statement).one_or_none()) is not None:
+        return answered
+    return record_message(  # the message was deleted meanwhile
+        session,
+        business_id=message.business_id,
+        whatsapp_id=message.whatsapp_id,
+        whatsapp_number_id=message.whatsapp_number_id,
+        message=answer,
+        role="assistant",
+    )[0]
+
+
+def is_answered(message: Conversation, history: Sequence[Conversation]) -> bool:
+    """Whether an answer was stored after the message: of a webhook that is delivered again, there is nothing to do."""
+    return any(row.role == "assistant" and row.id > message.id for row in history)

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
@@ -49,13 +49,18 @@ class Traffic:
 
 
 @contextmanager
-def traffic(dsn: str, customers: int, connections: int, rate: float) -> Iterator[Traffic]:
-    """Keep `connections` connections busy with `rate` requests per second in all, in processes of their own."""
+def traffic(
+    dsn: str, customers: int, connections: int, rate: float, statements: Sequence[str] = (FIND, INSERT, LAST)
+) -> Iterator[Traffic]:
+    """Keep `connections` connections busy with `rate` requests per second in all, in processes of their own.
+
+    Each statement takes the customer's WhatsApp id.
+    """
     context = multiprocessing.get_context("spawn")
     stop, results = context.Event(), context.Queue()
     ready = context.Barrier(connections + 1)
     workers = [
-        context.Process(target=_work, args=(dsn, customers, connections / rate, seed, ready, stop, results))
+        context.Process(target=_work, args=(dsn, customers, connections / rate, seed, ready, stop, results, statements))
         for seed in range(connections)
     ]
     for worker in workers:
@@ -82,7 +87,9 @@ def _connect(dsn: str) -> Any:
     return connection
 
 
-def _work(dsn: str, customers: int, pause: float, seed: int, ready: Any, stop: Event, results: Any) -> None:
+def _work(
+    dsn: str, customers: int, pause: float, seed: int, ready: Any, stop: Event, results: Any, statements: Sequence[str]
+) -> None:
     chance = random.Random(seed)
     done: list[tuple[float, float, str | None]] = []
     connection = _connect(dsn)
@@ -91,7 +98,7 @@ def _work(dsn: str, customers: int, pause: float, seed: int, ready: Any, stop: E
     while not stop.is_set():
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + pause, time.monotonic())
-        statement = (FIND, INSERT, LAST)[len(done) % 3]
+        statement = statements[len(done) % len(statements)]
         start, error = time.monotonic(), None
         try:
             with connection.cursor() as cursor:

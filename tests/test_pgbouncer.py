@@ -41,7 +41,12 @@ default_pool_size = 1
 def login(database: URL) -> Iterator[str]:
     """The recommended login: it owns nothing and is a member of both roles."""
     name = f"bot_{uuid.uuid4().hex[:8]}"
-    execute(database, f"CREATE ROLE {name} LOGIN PASSWORD 'bot'", f"GRANT app_tenant, app_service TO {name}")
+    execute(
+        database,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'bot'",
+        f"GRANT app_tenant, app_service TO {name}",
+        f"GRANT CONNECT ON DATABASE {database.database} TO {name}",
+    )
     yield name
     execute(database, f"REASSIGN OWNED BY {name} TO CURRENT_USER", f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 

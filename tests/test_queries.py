@@ -67,6 +67,7 @@ def one_of(url: URL) -> tuple[uuid.UUID, str]:
     [
         ({"phone_number_id": "meta-77"}, "uq_whatsapp_numbers_phone_number_id"),
         ({"phone_number": "whatsapp:+57 300 0000077"}, "uq_whatsapp_numbers_phone_number_active"),
+        ({"phone_number": "573000000077"}, "uq_whatsapp_numbers_phone_number_active"),
     ],
 )
 def test_routing_is_one_query_on_the_index_that_its_docstring_names(

@@ -23,7 +23,10 @@ CREATE TABLE whatsapp_numbers (
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT uq_whatsapp_numbers_business_id_id UNIQUE (business_id, id)
 );
-CREATE UNIQUE INDEX uq_whatsapp_numbers_phone_number_active ON whatsapp_numbers (phone_number) WHERE is_active;
+-- Mexico's 1, Argentina's 9 and Brazil's ninth digit are written or left out: both forms are one number.
+CREATE UNIQUE INDEX uq_whatsapp_numbers_phone_number_active ON whatsapp_numbers (regexp_replace(
+    phone_number, '(?<=^\+52)1(?=[2-9][0-9]{9}$)|(?<=^\+54)9(?=[1-3][0-9]{9}$)|(?<=^\+55[1-9][0-9])9(?=[6-9][0-9]{7}$)', ''
+)) WHERE is_active;
 
 CREATE TABLE users (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,

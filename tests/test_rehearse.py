@@ -1,0 +1,210 @@
+"""A rehearsal on a backup says what the migration would do, or what stops it, and touches nothing else."""
+
+import gzip
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL
+
+from app.rehearse import PREFIX, Findings, main, report, verdict
+from app.restore import BackupError, restore, roles_of
+from tests.support import ROOT, execute, pg_binary, plain, rows, scalar
+
+FORMATS = ("plain", "custom", "directory", "tar", "gzip")
+
+SUPABASE = """
+CREATE ROLE anon NOLOGIN; CREATE ROLE authenticated NOLOGIN; CREATE ROLE service_role NOLOGIN BYPASSRLS;
+CREATE ROLE authenticator LOGIN; CREATE ROLE "Team Reader" NOLOGIN;
+CREATE SCHEMA auth; CREATE TABLE auth.users (id uuid PRIMARY KEY);
+CREATE SCHEMA storage; CREATE TABLE storage.objects (id uuid PRIMARY KEY);
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+GRANT ALL ON customers, conversations TO anon, authenticated, service_role;
+GRANT SELECT ON customers TO "Team Reader";
+ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY "service role" ON customers TO service_role USING (true);
+"""
+
+
+def dump(url: URL, folder: Path, form: str = "custom", *options: str) -> Path:
+    """A backup of the database in one of pg_dump's formats."""
+    path = folder / f"backup.{form}"
+    kind = "plain" if form == "gzip" else form
+    subprocess.run([pg_binary("pg_dump"), f"--format={kind}", f"--file={path}", *options, plain(url)], check=True)
+    if form == "gzip":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    return path
+
+
+def rehearse(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.rehearse", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_of_pg_dump_is_restored(
+    canonical: URL, make_database: Callable[[], URL], tmp_path: Path, form: str
+) -> None:
+    path, copy = dump(canonical, tmp_path, form), make_database()
+    (scratch := tmp_path / "scratch").mkdir()
+    restored = restore([path], copy, scratch)
+    assert (restored.schema, restored.left_out) == ("public", [])
+    for table in ("customers", "conversations"):
+        assert rows(copy, f"SELECT * FROM {table} ORDER BY id") == rows(canonical, f"SELECT * FROM {table} ORDER BY id")
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_backup_in_parts_is_restored_in_their_order(
+    canonical: URL, make_database: Callable[[], URL], tmp_path: Path
+) -> None:
+    schema, data = tmp_path / "schema", tmp_path / "data"
+    schema.mkdir()
+    data.mkdir()
+    parts = [
+        dump(canonical, schema, "plain", "--schema-only"),
+        dump(canonical, data, "plain", "--data-only", "--inserts"),
+    ]
+    copy = make_database()
+    restore(parts, copy, tmp_path)
+    assert scalar(copy, "SELECT count(*) FROM conversations") == 2000
+
+
+def test_tables_in_another_schema_are_found(canonical: URL, make_database: Callable[[], URL], tmp_path: Path) -> None:
+    execute(
+        canonical,
+        'CREATE SCHEMA "The Bot"',
+        *(f'ALTER TABLE {t} SET SCHEMA "The Bot"' for t in ("customers", "conversations")),
+    )
+    copy = make_database()
+    assert restore([dump(canonical, tmp_path, "plain")], copy, tmp_path).schema == "The Bot"
+    assert scalar(copy, "SELECT count(*) FROM customers") == 200
+
+
+def test_the_roles_that_a_script_names_are_found_outside_of_its_rows(tmp_path: Path) -> None:
+    script = tmp_path / "dump.sql"
+    script.write_text(
+        'ALTER TABLE public.t OWNER TO "The Team";\nGRANT ALL ON TABLE public.t TO anon;\n'
+        "GRANT SELECT(id),UPDATE(a) ON TABLE public.t TO PUBLIC;\nREVOKE ALL ON SCHEMA public FROM bot;\n"
+        "CREATE POLICY p ON public.t FOR SELECT TO reader, writer USING (true);\n"
+        "ALTER DEFAULT PRIVILEGES FOR ROLE maker IN SCHEMA public GRANT ALL ON TABLES  TO service_role;\n"
+        "COPY public.t (a) FROM stdin;\nGRANT ALL ON TABLE x TO nobody;\n\\.\nGRANT SELECT ON TABLE t TO last WITH GRANT OPTION;\n"
+    )
+    assert sorted(roles_of(script)) == sorted(
+        ['"The Team"', "anon", "bot", "reader", "writer", "maker", "service_role", "last"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is empty"),
+        (b"PGDMP\x01", "cannot be read"),
+        (b"\x1f\x8bxx", "cannot be unpacked"),
+        (b"SELECT 1;\n", "could not be restored: they are not in it"),
+        (b"hello\n", "could not be restored: syntax error"),
+    ],
+    ids=str,
+)
+def test_what_is_no_backup_is_one_sentence_and_status_2(
+    tmp_path: Path,
+    content: bytes | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    make_database: Callable[[], URL],
+) -> None:
+    path = tmp_path / "backup"
+    if content is not None:
+        path.write_bytes(content)
+    assert main([str(path), "--url", plain(make_database()), "--report", str(tmp_path / "r.md")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "r.md").exists()
+
+
+def test_rows_that_cannot_be_restored_end_the_rehearsal(make_database: Callable[[], URL], tmp_path: Path) -> None:
+    path = tmp_path / "broken.sql"
+    columns = "id int, whatsapp_id text, name text"
+    path.write_text(
+        f"CREATE TABLE customers ({columns});\nCREATE TABLE conversations ({columns});\n"
+        "COPY customers (id) FROM stdin;\nx\n\\.\n"
+    )
+    with pytest.raises(BackupError, match="could not be restored: invalid input syntax"):
+        restore([path], make_database(), tmp_path)
+
+
+def test_a_database_that_is_not_empty_is_refused(
+    canonical: URL, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path), "--url", plain(canonical)]) == 2
+    assert "is not empty: create one for the rehearsal" in capsys.readouterr().err
+
+
+def test_a_rehearsal_of_a_whole_supabase_database(
+    make_database: Callable[..., URL], legacy_templates: dict[str, URL], tmp_path: Path
+) -> None:
+    """In a server of its own, where none of Supabase's roles are; DATABASE_URL is not so much as looked at."""
+    source = make_database(legacy_templates["supabase"])
+    execute(
+        source,
+        *(
+            f"DO $$ BEGIN {s}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+            for s in SUPABASE.split(";")
+            if s.strip()
+        ),
+    )
+    backup = dump(source, tmp_path, "plain")
+    text = backup.read_text().replace(
+        "CREATE SCHEMA auth;", "CREATE EXTENSION pg_graphql WITH SCHEMA auth;\nCREATE SCHEMA auth;"
+    )
+    backup.write_text(text)
+    before = {path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
+    target = tmp_path / "report.md"
+    done = rehearse(str(backup), "--report", str(target), DATABASE_URL="postgresql://bot@127.0.0.1:1/live")
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = target.read_text()
+    assert written in done.stdout
+    for part in ("It would work", "200 customers, 2,000 conversations", "met 0 errors", "Longest steps", "pg_graphql"):
+        assert part in written
+    assert "anon" in written.split("Roles created for the rehearsal")[1]
+    assert {path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")} <= before
+
+
+def test_what_stands_in_the_way_is_said_with_its_command_and_status_1(
+    canonical: URL, make_database: Callable[[], URL], tmp_path: Path
+) -> None:
+    execute(
+        canonical, "ALTER TABLE customers ALTER name DROP NOT NULL", "UPDATE customers SET name = NULL WHERE id = 1"
+    )
+    staging = make_database()
+    done = rehearse(str(dump(canonical, tmp_path)), "--url", plain(staging), "--report", str(tmp_path / "r.md"))
+    assert done.returncode == 1
+    assert "It would stop: " in (tmp_path / "r.md").read_text()
+    assert "SET NOT NULL" in (tmp_path / "r.md").read_text()
+    assert scalar(staging, "SELECT to_regclass('businesses') IS NULL")
+
+
+def test_a_difference_or_an_error_of_the_bot_is_no_success() -> None:
+    assert verdict(Findings())[0]
+    assert not verdict(Findings(differences=["after the upgrade: customers has other rows (2, now 1)"]))[0]
+    assert verdict(Findings(differences=["not given back by the rollback: x"]))[0]
+    assert "not given back by the rollback: x" in report(
+        Findings(differences=["not given back by the rollback: x"]), []
+    )
+
+
+def test_what_a_killed_rehearsal_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (left / "pid").write_text("999999999")
+    assert rehearse(str(tmp_path / "nowhere")).returncode == 2
+    assert not left.exists()
