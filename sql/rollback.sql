@@ -191,7 +191,7 @@ BEGIN
         -- What goes with a column of the two tables and is not ours.
         lost := (SELECT string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
-              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
+              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
                    SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
             UNION ALL SELECT pg_get_indexdef(indexrelid)
               FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
