@@ -4,6 +4,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.drift import lines
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -147,7 +148,7 @@ def test_what_would_keep_whatsapp_id_unique_across_businesses_is_named(canonical
 
 
 def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canonical: URL) -> None:
-    """Neither says anything about other businesses, nor does an exclusion constraint serve as the look-up's index."""
+    """A key with the id says nothing about other businesses; the exclusion does, which the check names afterwards."""
     execute(
         canonical,
         "CREATE UNIQUE INDEX id_with_number ON customers (id, whatsapp_id)",
@@ -159,7 +160,9 @@ def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canoni
     migrate(canonical, "upgrade", "000")
     before = state(canonical, "customers", "conversations")
     migrate(canonical)
-    check(canonical)
+    assert [line.split(";")[0] for line in lines(canonical)] == [
+        "index apart on conversations: not declared, found unique across businesses"
+    ]  # fmt: skip
     migrate(canonical, "downgrade", "-1")
     assert state(canonical, "customers", "conversations") == before
 

@@ -67,7 +67,7 @@
 (SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s',
                string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
    FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pronamespace = current_schema()::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
     AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN {{both}} AND relowner = proowner)
  HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.

@@ -112,10 +112,11 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
     for script in directives:
         if asked and script.upgrade_ops is not None and script.upgrade_ops.is_empty():
             raise ValueError(
-                "No difference found between models and database: is the model imported in app/models/__init__.py?"
+                "No difference found between models and database that a revision can write: is the model imported in "
+                "app/models/__init__.py? What was changed by hand alembic check names."
             )
         for side in (script.upgrade_ops, script.downgrade_ops):
-            if side is not None and side.ops and not any(type(o).__name__ == "DriftOp" for o in side.ops):
+            if side is not None and side.ops:
                 flat = list(_flat(side.ops))
                 kept = [SchemaOp("refuse_rows", o.table_name) for o in flat if isinstance(o, ops.DropTableOp)]
                 side.ops = [
