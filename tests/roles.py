@@ -10,6 +10,14 @@ from sqlalchemy import URL
 from tests.support import execute, migrate, pg_dump, plain, rows
 
 ROLES = ("app_tenant", "app_service")
+TENANT = {
+    "customers": ["whatsapp_id", "name", "age", "updated_at", "business_id", "whatsapp_user_id", "username"],
+    "conversations": [
+        *("whatsapp_id", "message", "role", "timestamp", "business_id", "whatsapp_number_id", "whatsapp_message_id")
+    ],
+    "whatsapp_numbers": ["phone_number_id", "phone_number", "access_token", "is_active", "business_id", "updated_at"],
+}
+"""The columns that app_tenant may insert and update, of the tables whose rows it may make."""
 
 
 def give_to(url: URL, owner: str, attributes: str = "") -> URL:

@@ -6,20 +6,13 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from tests.roles import FORMER, SET_UP, Held, as_role, held
+from tests.roles import FORMER, SET_UP, TENANT, Held, as_role, held
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, check, execute, migrate, rows, scalar
 
 UNCONFINED = {"TRUNCATE", "TRIGGER", "REFERENCES"}
 OLD = {"customers", "conversations"}
 PREDEFINED = {"backup", "loader"}
 """Members of pg_read_all_data and pg_write_all_data: they hold SELECT or writing on any table there will ever be."""
-TENANT = {
-    "customers": ["whatsapp_id", "name", "age", "updated_at", "business_id", "whatsapp_user_id", "username"],
-    "conversations": [
-        *("whatsapp_id", "message", "role", "timestamp", "business_id", "whatsapp_number_id", "whatsapp_message_id")
-    ],
-    "whatsapp_numbers": ["phone_number_id", "phone_number", "access_token", "is_active", "business_id", "updated_at"],
-}
 
 
 def of_tenant() -> Held:
