@@ -82,7 +82,7 @@ def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None
     single = migrations.opts["schema_options"].single_transaction
     local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
     write("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")  # of the transaction that has begun: before any query
-    if not local:
+    if not single:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
     write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
     moves = [
