@@ -173,9 +173,9 @@ def test_a_large_table_keeps_its_width_and_the_run_says_so(canonical: URL) -> No
 @pytest.mark.parametrize(
     ("made", "mend"),
     [
-        ("CREATE RULE soft AS ON DELETE TO customers DO INSTEAD UPDATE customers SET age = -1 WHERE id = OLD.id", "run (DROP RULE soft ON customers) first"),
-        ("CREATE RULE log AS ON INSERT TO conversations DO ALSO NOTIFY said", "run (DROP RULE log ON conversations) first"),
-        ("CREATE TABLE old_customers () INHERITS (customers)", "run (ALTER TABLE old_customers NO INHERIT customers) first"),
+        ("CREATE RULE soft AS ON DELETE TO customers DO INSTEAD UPDATE customers SET age = -1 WHERE id = OLD.id", "run (DROP RULE soft ON customers);"),
+        ("CREATE RULE log AS ON INSERT TO conversations DO ALSO NOTIFY said", "run (DROP RULE log ON conversations);"),
+        ("CREATE TABLE old_customers () INHERITS (customers)", "run (ALTER TABLE old_customers NO INHERIT customers);"),
     ],
 )  # fmt: skip
 def test_rules_and_children_stand_in_the_way(canonical: URL, command: str, made: str, mend: str) -> None:

@@ -76,6 +76,7 @@ NO_MEMORY = (
     f"the table {MEMORY}, which says what the rollback is to give back, is missing: restore it from a backup, or run "
     "alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000"
 )
+MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
 FROZEN = "this database is being rolled back to one business"
 """Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""
 REWRITTEN_AT_ONCE = 8 * 1024 * 1024
@@ -312,11 +313,11 @@ def restore_archive() -> None:
 
 def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
-    fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
+    fresh = _fresh()
     refuse(sql("check_owner"), when=has_table("businesses"))
     if not options().canonical:
         refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")
-        refuse(sql("check_memory"), when=has_table("businesses"))
+        refuse(sql("check_memory"), when=f"{has_table('businesses')} AND {MEMORY_IS_OURS}")
     refuse(sql("check_downgrade"), when=fresh)
     emit(sql("check_keys", when=fresh))
 
@@ -419,7 +420,7 @@ def sql(name: str, **values: str) -> str:
         "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",
+        "fresh": f"({_fresh()})",
         "frozen": FROZEN,
         "memory": memory,
         "links": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0",
@@ -454,6 +455,12 @@ def sql(name: str, **values: str) -> str:
 def _canonical() -> str:
     """SQL row source: what an upgrade of the tables that revision 000 makes would have remembered."""
     return f"({script('001_canonical.sql', both=_oids(COLUMNS), **_columns())}) AS canonical"
+
+
+def _fresh() -> str:
+    """SQL condition: no rollback has begun, and what one gives back can be read."""
+    fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
+    return fresh if options().canonical else f"{fresh} AND {MEMORY_IS_OURS}"
 
 
 def _columns() -> dict[str, str]:
