@@ -13,8 +13,9 @@ LINTS = {
     "a policy without row level security": f"""
         SELECT DISTINCT relname FROM pg_class c JOIN pg_policy ON polrelid = c.oid WHERE {OURS} AND NOT relrowsecurity""",
     "row level security without a policy of app_service": f"""
-        SELECT relname FROM pg_class c WHERE {OURS} AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid
-           AND polroles = ARRAY['app_service'::regrole::oid])""",
+        SELECT relname FROM pg_class c WHERE {OURS} AND relname <> 'multi_tenant_rollback' AND NOT EXISTS (
+          SELECT FROM pg_policy WHERE polrelid = c.oid
+             AND polroles = ARRAY['app_service'::regrole::oid])""",
     "a mutable search_path": """
         SELECT p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'public'::regnamespace
            AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting IN ('search_path=""', 'search_path='))

@@ -8,6 +8,12 @@ CREATE TABLE multi_tenant_rollback (
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
+COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
+COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';
+COMMENT ON COLUMN multi_tenant_rollback.needs_role IS 'The role without which the statement is not run';
 ALTER TABLE multi_tenant_rollback ENABLE ROW LEVEL SECURITY;
 DO $close$
 BEGIN
