@@ -160,4 +160,4 @@ def test_a_branch_of_the_teams_history(bot: Path, empty: URL) -> None:
     said = run(bot, empty, ALEMBIC, upgrade, now, "alembic check")
     assert "a2 (head)" in said
     assert scalar(empty, "SELECT to_regclass('businesses')") == "businesses"
-    assert "a1" not in run(bot, empty, ALEMBIC, "alembic downgrade a1", now) or True
+    run(bot, empty, ALEMBIC, "alembic downgrade a1", now)
