@@ -11,10 +11,10 @@ MOST_ROUNDS = 1
 """The commands of one refusal clear the way: a second one would name what the first kept back."""
 
 
-def refusal_of(url: URL) -> str | None:
+def refusal_of(url: URL, *options: str) -> str | None:
     """What the upgrade refuses, or None where it goes through."""
     try:
-        migrate(url)
+        migrate(url, "upgrade", "head", *options)
     except CommandError as error:
         return str(error)
     return None
