@@ -189,7 +189,12 @@ def test_only_the_owner_may(canonical: URL) -> None:
     user = canonical.set(username="widen_reader")
     execute(canonical, "DROP ROLE IF EXISTS widen_reader", "CREATE ROLE widen_reader LOGIN PASSWORD 'x'")
     try:
-        execute(canonical, "GRANT CREATE ON SCHEMA public TO widen_reader", "GRANT SELECT ON customers, conversations TO widen_reader")  # fmt: skip
+        execute(
+            canonical,
+            f"GRANT CONNECT ON DATABASE {canonical.database} TO widen_reader",
+            "GRANT CREATE ON SCHEMA public TO widen_reader",
+            "GRANT SELECT ON customers, conversations TO widen_reader",
+        )
         with pytest.raises(CommandError) as refused:
             widen(user.set(password="x"))
         assert "role widen_reader does not own table customers: do this as its owner" in str(refused.value)
