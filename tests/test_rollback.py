@@ -76,7 +76,7 @@ def objects(url: URL) -> list[tuple[object, ...]]:
             UNION ALL SELECT 'type', typname, typacl FROM pg_type WHERE typnamespace = 'public'::regnamespace
             UNION ALL SELECT 'sequence at', concat(sequencename, ' ', last_value), NULL FROM pg_sequences
             UNION ALL SELECT 'default privileges', defaclobjtype::text, defaclacl FROM pg_default_acl) AS o
-         WHERE name !~ '^pg_(toast_)?temp' ORDER BY 1, 2""",
+         WHERE name !~ '^(pg_(toast_)?temp|multi_tenant_rollback)' ORDER BY 1, 2""",
     )
 
 

@@ -58,7 +58,7 @@
  HAVING count(*) > 0),
 
 -- Roles belong to the whole server: whoever joins them for one database must not come into another.
-(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %s TO %1$s; if it does not, run %s',
+(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not, run %3$s',
                string_agg(role, ', ' ORDER BY role), min(database), min(closing))
    FROM ({{strangers}}) AS stranger HAVING count(*) > 0),
 (SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may: as its owner run %s',

@@ -20,7 +20,18 @@ from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
 from app.migration.state import MEMORY, ROLLBACK_BEGAN
-from app.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
+from app.migration.steps import (
+    each,
+    emit,
+    emit_each,
+    literal,
+    notice,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    wait_to_read,
+)
 
 revision = "001"
 down_revision = "000"
@@ -77,6 +88,7 @@ DEFAULT_CHANGED = (
 
 def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
+    notice(sql("notices"))
     refuse(sql("check_upgrade"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(sql("check_archive"), when=archived)
@@ -333,7 +345,8 @@ def freeze_new_tables() -> None:
 
 
 def archive() -> None:
-    done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL"
+    gone = f"NOT {has_column('customers', 'business_id')}"
+    done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL OR {gone}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done):
         emit(sql("archive", moving=_oids(COLUMNS), events="8", when="true", **{"except": ""}))
         emit_each(sql("close_archive"))
@@ -402,7 +415,8 @@ def sql(name: str, **values: str) -> str:
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     fixed = {
-        "check_server": script("000_check_server.sql"),
+        "check_tables": script("000_check_tables.sql"),
+        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",

@@ -26,6 +26,9 @@ RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
 
 SESSION_DEFAULTS = (
+    # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
+    # see what was committed meanwhile.
+    "SET default_transaction_isolation = 'read committed'",
     NOTHING_PLANTED,
     "SET timezone = 'UTC'",
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
