@@ -30,7 +30,7 @@ def watch(engine: Engine) -> None:
         if used is None:  # it is new
             return
         if (time.monotonic() - used > RESTED or _has_news(raw)) and not _answers(engine, raw):
-            raise InvalidatePoolError("A pooled connection was dropped.")
+            raise InvalidatePoolError
 
     event.listen(engine, "checkin", checkin)
     event.listen(engine, "checkout", checkout)

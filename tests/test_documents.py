@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from app.db import get_engine
 from tests.conftest import TOKEN_KEY, MakeDatabase
 from tests.support import (
     DEFAULT_ID,
@@ -167,6 +168,13 @@ def test_tenancy(database: URL) -> None:
     assert len(done.stdout.splitlines()[0]) == 44
 
 
+def test_sessions_of_a_request_and_of_a_test(bot_settings: URL) -> None:
+    for block in blocks("docs/tenancy.md", "python"):
+        exec(block, {})  # noqa: S102
+    assert rows(bot_settings, "SELECT name FROM customers") == [("Ana",)]
+    get_engine().dispose()
+
+
 def test_a_bot_moves_to_a_confined_login(canonical: URL) -> None:
     login, name = f"bot_{canonical.database}", str(canonical.database)
     _, move, close = blocks("docs/tenancy.md", "sql")
@@ -216,7 +224,7 @@ def test_no_block_is_left_out() -> None:
         "docs/own-alembic.md": 10,
         "docs/rolling-back.md": 3,
         "docs/scaling.md": 4,
-        "docs/tenancy.md": 4,
+        "docs/tenancy.md": 6,
     }
 
 

@@ -9,7 +9,10 @@ from sqlalchemy import URL, select, text
 from app.db import SessionLocal, get_db_session, get_engine, tenant_session
 from app.models import Customer
 from bench.round_trips import BUSINESS, Psycopg2, handle, last, measured, record, route
+from tests.deliveries import NUMBER, from_both, message
 from tests.proxy import Proxy
+from tests.support import execute
+from tests.test_handler import Handler
 
 
 @pytest.fixture
@@ -104,3 +107,14 @@ def test_a_new_connection_is_opened_with_few(line: Proxy) -> None:
     line.round_trips = 0
     route()
     assert line.round_trips <= 4
+
+
+def test_the_readme_s_handler_answers_a_text_with_nine(database: URL, line: Proxy) -> None:
+    """Routing 1; BEGIN with the scope, customer, message, history, COMMIT; BEGIN with the scope, answer, COMMIT."""
+    execute(database, f"UPDATE whatsapp_numbers SET phone_number_id = '{NUMBER}'")
+    handle_webhook, ids = Handler(), iter(range(9))
+
+    def webhook() -> None:
+        assert len(handle_webhook(from_both(message(wamid=f"wamid.{next(ids)}", text={"body": "hola"})))) == 1
+
+    assert counted(line, webhook) == 9
