@@ -146,12 +146,11 @@ def databases(draw: st.DrawFn) -> list[str]:
             statements.append(f"INSERT INTO {table} ({names}) VALUES ({', '.join(given.values())})")
     statements.append(draw(st.sampled_from(UNIQUE)))
     statements += draw(st.lists(st.sampled_from(EXTRAS), max_size=6, unique=True))
-    names = draw(st.lists(st.sampled_from(INDEX_NAMES), max_size=4, unique=True))
-    for name in names:
+    for index in draw(st.lists(st.sampled_from(INDEX_NAMES), max_size=4, unique=True)):
         table, column = draw(st.sampled_from([("customers", "whatsapp_id"), ("customers", "created_at"),
                                               ("conversations", "whatsapp_id"), ("conversations", '"timestamp"')]))  # fmt: skip
         template = draw(st.sampled_from(INDEXES))
-        statements.append(template.format(name=name, table=table, column=column))
+        statements.append(template.format(name=index, table=table, column=column))
     return statements
 
 

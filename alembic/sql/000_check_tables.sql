@@ -52,10 +52,12 @@
 (SELECT string_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab), E'\n' ORDER BY place)
    FROM ({{columns}}) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
     AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
-(SELECT string_agg(format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab), E'\n' ORDER BY place)
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
+                          format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab),
+                          relid::regclass), E'\n' ORDER BY place)
    FROM ({{columns}}) AS c
-  WHERE col = 'id' AND attnum IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)
-    AND CASE WHEN attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL LIMIT 1', relid::regclass), true, false, '')::text LIKE '%<row%' END),
+  WHERE col = 'id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)),
 (SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
                (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
                (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
@@ -65,12 +67,12 @@
    FROM ({{columns}}) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
--- NULLs.
-(SELECT string_agg(format(CASE WHEN there THEN '%s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run %s' ELSE '%s: NULLs are allowed: run %s' END, names,
-               concat(CASE WHEN there THEN format('CREATE OR REPLACE FUNCTION fill_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %2$L; CREATE TRIGGER fill_%1$s BEFORE INSERT OR UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION fill_%1$s(); UPDATE %1$s SET %3$s WHERE %4$s; ',
-                                                  tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls) END,
-                      format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters))), E'\n' ORDER BY tab)
-   FROM (SELECT *, coalesce(CASE WHEN has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s WHERE %s LIMIT 1', relid::regclass, nulls), true, false, '')::text LIKE '%<row%' END, false) AS there
+-- NULLs: where there are any, the bot may write more.
+(SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
+               format('%1$s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run CREATE OR REPLACE FUNCTION fill_%2$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %3$L; CREATE TRIGGER fill_%2$s BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION fill_%2$s(); UPDATE %2$s SET %4$s WHERE %5$s; %6$s',
+                      names, tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls, proof),
+               format('%s: NULLs are allowed: run %s', names, proof)), E'\n' ORDER BY tab)
+   FROM (SELECT *, format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters) AS proof
            FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
                         string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
                         string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
@@ -84,14 +86,12 @@
    FROM ({{columns}}) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
 
 -- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-(SELECT format('customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);', doubles)
-   FROM (SELECT (SELECT string_agg(format('%s (%s rows)', parts[1], parts[2]), ', ') FROM regexp_matches(
-                     query_to_xml('SELECT whatsapp_id, count(*) AS n FROM customers WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5', true, false, '')::text,
-                     '<whatsapp_id>(.*?)</whatsapp_id>\s*<n>(\d+)</n>', 'g') AS parts) AS doubles
-           FROM ({{columns}}) AS c
-          WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+(SELECT format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
+               'customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);',
+               relid::regclass)
+   FROM ({{columns}}) AS c
+  WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
                               AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
                                                                      THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
-            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
-  WHERE doubles IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before')))

@@ -39,12 +39,12 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
     AND (i.indrelid IN {{new}}) IS NOT TRUE
     AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
 (SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
-   FROM pg_proc WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+   FROM pg_proc JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pg_proc.oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN {{both}} AND relowner = proowner))  -- else see check_roles
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service')),
 (SELECT string_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before'), E'\n' ORDER BY relname)
    FROM pg_trigger JOIN ({{untouched}}) AS t ON tgrelid = relid WHERE tgname IN ('set_updated_at', 'single_business_only', 'single_business_update')),
-(SELECT string_agg(format('the policy %1$s on %2$s was not made by this migration: run ALTER POLICY %1$I ON %2$s RENAME TO %3$I;', polname, relname, polname || '_before'), E'\n' ORDER BY relname)
-   FROM pg_policy JOIN ({{untouched}}) AS t ON polrelid = relid WHERE polname IN ('app_tenant', 'app_service', 'single_business')),
 (SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
    FROM pg_constraint JOIN ({{untouched}}) AS t ON conrelid = relid
   WHERE conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') OR conname = 'uq_customers_business_id_whatsapp_id' AND contype NOT IN ('p', 'u', 'x')),

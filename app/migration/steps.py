@@ -103,6 +103,8 @@ def refuse(sentences: str, *, when: str = "true") -> None:
     Args:
         sentences: SQL expressions, separated by commas: NULL where nothing stands in the way, else a sentence, or
             several, a line each. A command that fixes it ends the line, after `: run `, and ends with a semicolon.
+            A line that is itself a query, SELECT and so on, is asked in its turn and gives a sentence or none: what
+            it reads need not be there when the others are asked.
         when: SQL condition without which none is asked, nor the tables that they name have to be there.
     """
     _ask("refusals", sentences, when)
@@ -245,17 +247,24 @@ ASK = """DO $ask$
 DECLARE
     refusals text[] := '{{}}';
     notices text[] := '{{}}';
+    said text[] := '{{}}';
     line text;
 BEGIN
 {questions}
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
         RAISE NOTICE '%', line;
     END LOOP;
-    refusals := ARRAY(SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place));
-    IF cardinality(refusals) = 1 THEN
-        RAISE EXCEPTION '%', refusals[1];
-    ELSIF cardinality(refusals) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(refusals), array_to_string(refusals, E'\\n- ');
+    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
+        IF line LIKE 'SELECT %' THEN
+            EXECUTE line INTO line;
+        END IF;
+        said := array_append(said, line);
+    END LOOP;
+    said := array_remove(said, NULL);
+    IF cardinality(said) = 1 THEN
+        RAISE EXCEPTION '%', said[1];
+    ELSIF cardinality(said) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(said), array_to_string(said, E'\\n- ');
     END IF;
 END $ask$"""
 
