@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.businesses import AdministrationError, find_business, needs_all_businesses, set_active
 from app.models import DEFAULT_BUSINESS_ID, Base, Business, Conversation, Customer, TenantOwned, User, UserBusiness
+from app.models.types import is_user_id
 
 
 def export_business(session: Session, business: str | uuid.UUID, folder: Path) -> dict[str, int]:
@@ -63,10 +64,11 @@ def erase_customer(session: Session, business: str | uuid.UUID, whatsapp_id: str
         AdministrationError: there is neither such a customer nor a message.
     """
     row = find_business(session, business)
+    column = Customer.whatsapp_user_id if is_user_id(whatsapp_id) else Customer.whatsapp_id
     known = session.execute(
-        select(Customer.whatsapp_id, Customer.whatsapp_user_id)
-        .where(Customer.business_id == row.id)
-        .where((Customer.whatsapp_id == whatsapp_id) | (Customer.whatsapp_user_id == whatsapp_id))
+        select(Customer.whatsapp_id, Customer.whatsapp_user_id).where(
+            Customer.business_id == row.id, column == whatsapp_id
+        )
     ).all()
     ids = {whatsapp_id, *(i for pair in known for i in pair if i)}
     erased = {

@@ -44,7 +44,7 @@ def history() -> tuple[ScriptDirectory, str]:
 
 
 def report(connection: Connection, script: ScriptDirectory | None = None, table: str = "alembic_version") -> list[str]:
-    """Connection, revision, state, rows per table, default business, archive and keys, a line each.
+    """Connection, revision, state, rows per table, range of the ids, default business, archive and keys, a line each.
 
     Args:
         connection: the database.
@@ -80,11 +80,45 @@ def report(connection: Connection, script: ScriptDirectory | None = None, table:
         "revision": revision,
         "state": state,
         "rows": ", ".join(f"{name} {rows(name)}" for name in there) or "no table yet",
+        "ids": ", ".join(_ids(connection, table) for table in ("customers", "conversations") if table in there)
+        or "none",
         "default business": default or "none",
         "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",
         "token keys": _keys(),
     }
     return [f"{name + ':':<18}{value}" for name, value in lines.items()]
+
+
+IDS = """
+WITH newest AS (SELECT id, created_at FROM {table} ORDER BY id DESC LIMIT 1), older AS (
+    (SELECT id, created_at FROM {table} WHERE id <= (SELECT id FROM newest) - 100000 ORDER BY id DESC LIMIT 1)
+    UNION ALL (SELECT id, created_at FROM {table} ORDER BY id LIMIT 1) LIMIT 1)
+SELECT format_type(atttypid, NULL) AS type, coalesce(newest.id, 0) AS used,
+       extract(epoch FROM newest.created_at - older.created_at) / nullif(newest.id - older.id, 0) / 86400 AS days_an_id,
+       EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid AND tgname = 'widen_{table}_id') AS widening
+  FROM pg_attribute LEFT JOIN newest ON true LEFT JOIN older ON true WHERE attrelid = to_regclass('{table}') AND attname = 'id'"""
+
+
+def _ids(connection: Connection, table: str) -> str:
+    """How much of an integer id's range is used, and when it ends at the rate of the last 100,000 ids."""
+    found = connection.execute(text(IDS.format(table=table))).one()
+    last = {"integer": 2**31 - 1, "smallint": 2**15 - 1}.get(found.type)
+    if last is None:
+        return f"{table} {found.type}"
+    said = f"{table} {found.type}, {found.used / last:.1%} used"
+    days = float(found.days_an_id or 0) * (last - found.used)
+    if 0 < days < 36525:
+        span = (
+            f"{days / 365.25:.0f} years"
+            if days > 730
+            else f"{days / 30.4:.0f} months"
+            if days > 60
+            else f"{days:.0f} days"
+        )
+        said += f", ends in about {span} at the present rate"
+    if found.widening:
+        return f"{said} (being widened: finish it with alembic -n scale upgrade bigint)"
+    return said
 
 
 def _keys() -> str:

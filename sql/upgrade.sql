@@ -1,15 +1,45 @@
-BEGIN;
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
 \set ON_ERROR_STOP on
 \set AUTOCOMMIT on
 \set SHOW_CONTEXT never
 SET client_encoding = 'UTF8';
 
+SET default_transaction_isolation = 'read committed';
+DO $planted$
+DECLARE
+    before text := pg_catalog.current_setting('search_path');
+    places name[] := pg_catalog.current_schemas(true);
+    planted text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+    SELECT string_agg(statement, '; ') INTO planted FROM (
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
+          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
+           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
+                              AND b.proargtypes = p.proargtypes)
+        UNION ALL
+        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
+          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
+           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
+                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
+    ) AS found
+      JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+      JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+      JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
+    PERFORM set_config('search_path', before, true);
+    IF planted IS NOT NULL THEN
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+    END IF;
+END $planted$;
 SET timezone = 'UTC';
 SET lock_timeout = '200ms';
 SET statement_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
 DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
+DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN PERFORM set_config('role', 'none', false); END IF; END $$;
 SET client_min_messages = notice;
 SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
@@ -38,12 +68,41 @@ BEGIN
     END IF;
 END $head$;
 
-CREATE TABLE IF NOT EXISTS alembic_version (
-    version_num VARCHAR(32) NOT NULL, 
-    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-);
-
--- Running upgrade  -> 000
+DO $version$
+DECLARE
+    heads text[] := '{}';
+    refusal text;
+BEGIN
+    IF true AND to_regclass('alembic_version') IS NOT NULL THEN
+        SELECT coalesce(array_agg(version_num ORDER BY version_num), heads) INTO heads FROM alembic_version;
+    END IF;
+    refusal := (SELECT CASE
+    WHEN NOT marked AND (level > 0 OR unknown IS NOT NULL) THEN format('alembic_version holds %s, which this schema did not record: if another Alembic did, set version_table = alembic_version_whatsapp in alembic.ini (docs/own-alembic.md); if none did, run alembic stamp --purge %s', says, at)
+    WHEN unknown IS NOT NULL THEN format('alembic_version holds %s, which is no revision of this history: run the code that has it, or name the folder that has it in version_locations of alembic.ini', unknown)
+    WHEN level > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, old_lost)
+    WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
+    WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.repair', says)
+    WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
+                        WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
+    WHEN state = 'a rollback was interrupted' THEN 'a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade'
+END
+  FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
+                       WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
+          FROM (SELECT CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass('multi_tenant_rollback') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
+                       coalesce(nullif(array_to_string(heads, ', '), ''), 'nothing') AS says,
+                       coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n)
+                                  WHERE id = ANY (heads)), 0) AS level,
+                       (SELECT string_agg(id, ', ') FROM unnest(heads) AS id
+                         WHERE id NOT IN ('001', '000')) AS unknown,
+                       EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
+                       to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
+                       EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
+                       (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
+                       (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION '%', refusal;
+    END IF;
+END $version$;
 
 DO $wait$
 BEGIN
@@ -65,71 +124,1636 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
-DO $refuse$
+DO $wait$
+BEGIN
+    SET LOCAL lock_timeout = '60000ms';
+    EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
+                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t
+                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
+    SET LOCAL lock_timeout = '200ms';
+EXCEPTION WHEN lock_not_available THEN
+    RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+END $wait$;
+
+-- Whoever works with the two tables is named, and what changes for it.
+DO $former$
 DECLARE
-    refusal text;
+    line text;
+BEGIN
+    FOR line IN
+        WITH held AS (
+            SELECT 'customers' AS place, a.* FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS a
+            UNION ALL SELECT 'conversations', a.* FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS a
+        ), named AS (
+            SELECT rolname, rolbypassrls OR rolsuper OR pg_has_role(grantee, relowner, 'USAGE') AS above, place, privilege_type || columns AS privilege,
+                   privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+              FROM held JOIN pg_roles ON pg_roles.oid = grantee
+             WHERE rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+        ), places AS (
+            SELECT rolname, above, unconfined, format('%s on %s', string_agg(privilege, ', ' ORDER BY privilege), place) AS what
+              FROM named GROUP BY rolname, above, unconfined, place
+        ), lines AS (
+            SELECT rolname, above,
+                   coalesce(string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE NOT unconfined), 'nothing') AS keeps,
+                   string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE unconfined) AS loses
+              FROM places GROUP BY rolname, above
+        )
+        SELECT CASE WHEN above THEN format('role %I is not bound by row level security: it sees every business', rolname)
+                    ELSE format('role %I keeps %s, and sees the default business only%s%s', rolname, keeps,
+                        '; until a rollback it loses ' || loses,
+                        CASE WHEN keeps ~ 'SELECT' AND keeps !~ 'INSERT|UPDATE|DELETE' THEN
+                             '; a backup with pg_dump stops under row level security: make it as the owner (docs/tenancy.md)' END) END
+          FROM lines
+        UNION ALL
+        SELECT format('role %s, through which %s, goes on in the default business only; a backup with pg_dump stops under row level security', role,
+                      (SELECT string_agg(format('%I', rolname), ', ' ORDER BY rolname) || CASE role WHEN 'pg_read_all_data' THEN ' reads' ELSE ' writes' END
+                         FROM pg_roles WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND pg_has_role(oid, to_regrole(role), 'MEMBER')))
+          FROM (SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f UNION SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f) AS f
+         WHERE role IN ('pg_read_all_data', 'pg_write_all_data')
+        UNION ALL
+        SELECT format('role %I loses its privileges on customers and conversations until a rollback', rolname) FROM pg_roles
+         WHERE rolname IN ('anon', 'authenticated') AND oid IN (SELECT grantee FROM held)
+        UNION ALL
+        SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
+          FROM (WITH RECURSIVE reached (class, oid, name, via) AS (
+    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION
+    SELECT next.class, next.oid, next.name, reached.via
+      FROM reached CROSS JOIN LATERAL (
+        SELECT 'pg_class'::regclass::oid AS class, c.oid, c.relname AS name
+          FROM pg_depend JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid JOIN pg_class AS c ON c.oid = ev_class
+         WHERE refclassid = reached.class AND refobjid = reached.oid
+           AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker'), false)
+        UNION ALL
+        SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+         WHERE reached.class = 'pg_class'::regclass AND inhparent = reached.oid
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, p.proname
+          FROM pg_proc AS p LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = p.oid
+               AND refclassid = reached.class AND refobjid = reached.oid
+         WHERE prosecdef AND pronamespace <> 'pg_catalog'::regnamespace
+           AND (refobjid IS NOT NULL OR p.prosrc ~* ('\m' || regexp_replace(reached.name, '\W', '\\\&', 'g') || '\M'))
+       ) AS next
+)
+SELECT pg_describe_object(reached.class, reached.oid, 0) AS object, string_agg(DISTINCT via::text, ' and ') AS reaches, who.role AS role
+  FROM reached CROSS JOIN (SELECT role, CASE role WHEN 'PUBLIC' THEN 'public' ELSE (SELECT rolname FROM pg_roles WHERE oid = to_regrole(role)) END AS role_name
+                             FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC') AS r (role)) AS who
+ WHERE (reached.class <> 'pg_class'::regclass OR reached.oid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AND who.role_name IS NOT NULL
+   AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
+       ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+            OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
+ GROUP BY 1, 3) AS r GROUP BY object, reaches
+    LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
+END $former$;
+
+DO $ask$
+DECLARE
+    refusals text[] := '{}';
+    notices text[] := '{}';
+    line text;
 BEGIN
     IF true THEN
-        refusal := coalesce(
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
-(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s, %s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
+(SELECT format('%1$s is in schema %2$s, but new tables would go to %3$s (a role that sets its own search_path needs another): run ALTER DATABASE %4$I SET search_path TO %2$s, %5$s;',
                relname, nspname, current_schema(), current_database(), current_setting('search_path'))
    FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
           WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
   WHERE there <> current_schema() LIMIT 1),
-(SELECT format('the tables of this database do not fit revision 000: %s; mend that and run the same command again',
-               string_agg(fault, '; ' ORDER BY place))
-   FROM (SELECT place, CASE
-            WHEN to_regclass(tab) IS NULL THEN CASE WHEN col = 'id' THEN format('table %s is missing', tab) END
-            WHEN attname IS NULL THEN format('column %s.%s (%s) is missing', tab, col, type)
-            WHEN format_type(atttypid, NULL) <> ALL (string_to_array(fits, '|')) THEN
-                format('column %s.%s is %s instead of %s', tab, col, format_type(atttypid, atttypmod), type)
-            WHEN col <> 'age' AND NOT attnotnull THEN
-                format('column %s.%s allows NULL (ALTER TABLE %1$s ALTER COLUMN %2$I SET NOT NULL)', tab, col)
-            END
-           FROM (VALUES
-            (1, 'customers', 'id', 'integer', 'integer|bigint'),
-            (2, 'customers', 'whatsapp_id', 'character varying(50)', 'character varying|text'),
-            (3, 'customers', 'name', 'character varying(100)', 'character varying|text'),
-            (4, 'customers', 'age', 'integer', 'integer|bigint|smallint'),
-            (5, 'customers', 'created_at', 'timestamp', 'timestamp without time zone|timestamp with time zone'),
-            (6, 'customers', 'updated_at', 'timestamp', 'timestamp without time zone|timestamp with time zone'),
-            (7, 'conversations', 'id', 'integer', 'integer|bigint'),
-            (8, 'conversations', 'whatsapp_id', 'character varying(50)', 'character varying|text'),
-            (9, 'conversations', 'message', 'text', 'character varying|text'),
-            (10, 'conversations', 'role', 'character varying(20)', 'character varying|text'),
-            (11, 'conversations', 'timestamp', 'timestamp', 'timestamp without time zone|timestamp with time zone'),
-            (12, 'conversations', 'created_at', 'timestamp', 'timestamp without time zone|timestamp with time zone')
-           ) AS wanted (place, tab, col, type, fits)
-           LEFT JOIN pg_attribute ON attrelid = to_regclass(tab) AND attname = col
-         UNION ALL SELECT 20, format('%s is not an ordinary table', relname) FROM pg_class
-          WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind <> 'r') AS found (place, fault)
-  WHERE to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL
- HAVING count(fault) > 0));
-    END IF;
-    IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
-    END IF;
-END $refuse$;
+-- What is not a table cannot become one: its rows are copied.
+(SELECT string_agg(format('%1$s is a %2$s, not an ordinary table; let one take its place, into which its rows are copied, while the bot waits: run BEGIN; ALTER TABLE %1$s RENAME TO %1$s_before; %3$sCREATE TABLE %1$s (%4$s); INSERT INTO %1$s (%5$s) SELECT %6$s FROM %1$s_before; SELECT setval(pg_get_serial_sequence(''%1$s'', ''id''), coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); COMMIT;',
+               relname, kind, renames, columns, names, sources), E'\n' ORDER BY relname)
+   FROM (SELECT relname, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'p' THEN 'partitioned table' ELSE 'foreign table' END AS kind,
+                (SELECT format('ALTER INDEX %1$s RENAME TO %1$s_before; ', relname || '_pkey') WHERE to_regclass(relname || '_pkey') IS NOT NULL) AS renames,
+                string_agg(concat_ws(' ', quote_ident(coalesce(col, attname)), coalesce(type, format_type(atttypid, atttypmod)),
+                                     CASE WHEN col = 'id' THEN 'GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler = 'now()' THEN 'NOT NULL DEFAULT now()'
+                                          WHEN filler IS NOT NULL THEN 'NOT NULL' END), ', ' ORDER BY place, attnum) AS columns,
+                string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS names,
+                string_agg(format(CASE WHEN filler IS NULL THEN '%1$I' ELSE 'coalesce(%1$I, %2$s)' END, attname, replace(filler, 'now()', '''epoch''')), ', ' ORDER BY attnum) AS sources
+           FROM pg_class AS c CROSS JOIN LATERAL (
+                SELECT * FROM (SELECT * FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling) WHERE tab = relname) AS wanted
+                  FULL JOIN (SELECT attname, attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS there ON attname = col) AS pairs
+          WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('v', 'm', 'f', 'p')
+          GROUP BY c.oid, relname, relkind) AS strange),
+(SELECT format('table %1$s is missing: run CREATE TABLE %1$s (%2$s);', tab,
+               string_agg(format('%I %s%s', col, type, CASE WHEN col = 'id' THEN ' GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler IS NOT NULL THEN ' NOT NULL' END), ', ' ORDER BY place))
+   FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
 
-DO $refuse$
-DECLARE
-    refusal text;
-BEGIN
-    IF to_regclass('customers') IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customers') AND indisunique AND indisvalid
-                AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$') THEN
-        refusal := coalesce(
-(SELECT format('customers.whatsapp_id must be unique, but is not: %s; merge those rows and run the same command again',
-               string_agg(format('%s (%s rows)', whatsapp_id, n), ', '))
-   FROM (SELECT whatsapp_id, count(*) AS n FROM customers GROUP BY whatsapp_id HAVING count(*) > 1
-          ORDER BY n DESC, whatsapp_id LIMIT 5) AS doubles
- HAVING count(*) > 0));
+-- What a column of another type keeps from changing, the types, and the columns that are missing.
+-- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
+-- what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
+    SELECT relid, attnum, sibling IS NOT NULL FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit
+    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
+ ), hung (classid, objid, objsubid, of_what, depth) AS (
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
+      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     WHERE attrelid = relid AND (
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
+        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
+        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
+      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
+           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
+                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
+           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
+           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
+           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
+           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
+     WHERE depth < 20
+ ), drops (described, of_what, depth, command) AS (
+    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
+                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
+                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
+           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
+           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
+           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
+           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
+           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
+           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
+           END
+      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
+      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
+      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
+      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
+      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
+      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
+ ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
+ SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+   FROM lines),
+(SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
+           WHEN typcategory = 'S' AND filler IS NOT NULL AND sibling IS NULL AND atttypid = 'varchar'::regtype AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', tab, col, type)
+           WHEN atttypid = 'timestamp'::regtype AND sibling IS NOT NULL AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE timestamp;', tab, col)
+           WHEN attgenerated = 's' AND format_type(atttypid, NULL) = ANY (fits::text[]) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION;', tab, col)
+           WHEN atttypid = 'smallint'::regtype AND type IN ('bigint', 'integer') AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE integer;', tab, col)
+           WHEN attgenerated = '' AND length IS NOT NULL THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE text USING %2$I%4$s%5$s;', tab, col,
+                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
+                CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN ' #>> ''{}''' ELSE '::text' END,
+                ', ALTER COLUMN ' || quote_ident(col) || ' SET DEFAULT (' || value || ')::text')
+           WHEN attgenerated = '' AND sibling IS NOT NULL AND typcategory IN ('S', 'D', 'N') THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE timestamp USING %4$s%5$s;', tab, col,
+                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
+                format(CASE typcategory WHEN 'N' THEN 'to_timestamp(CASE WHEN %1$I > 99999999999 THEN %1$I / 1000.0 ELSE %1$I END) AT TIME ZONE ''UTC''' ELSE '%I::timestamp' END, col),
+                CASE WHEN value IS NOT NULL THEN format(', ALTER COLUMN %I SET DEFAULT now()', col) END)
+           WHEN attgenerated = '' AND col = 'id' AND typcategory IN ('S', 'N') THEN format('ALTER TABLE %s ALTER COLUMN id DROP DEFAULT, ALTER COLUMN id TYPE bigint USING id::bigint;', tab)
+           ELSE concat((SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', k.conrelid::regclass, k.conname), '' ORDER BY k.contype)
+                          FROM pg_constraint AS p JOIN pg_constraint AS k ON k.oid = p.oid OR k.contype = 'f' AND k.conindid = p.conindid
+                         WHERE p.conrelid = relid AND p.contype = 'p' AND attnum = ANY (p.conkey)),
+                format('ALTER TABLE %s RENAME COLUMN %I TO %I; ', tab, col, col || '_before'),
+                CASE WHEN attnotnull AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL; ', tab, col || '_before') END,
+                format(added, tab, col, type)) END, E'\n' ORDER BY place)
+   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
+CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
+     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
+     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
+     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit) AS c),
+(SELECT string_agg(format('column %s.%s (%s) is missing; if another column holds it, rename that one, together with the bot, else: run ', tab, col, type) || format(added, tab, col, type)
+                   || coalesce(' UPDATE ' || tab || ' SET ' || quote_ident(col) || ' = ' || (
+                          SELECT quote_ident(sibling) FROM pg_attribute WHERE attrelid = relid AND attname = sibling AND atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype)) || ';', ''),
+                   E'\n' ORDER BY place)
+   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
+CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
+     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
+     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
+     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE attnum IS NULL) AS c),
+
+-- The ids.
+(SELECT string_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
+    AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
+(SELECT string_agg(format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+  WHERE col = 'id' AND attnum IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)
+    AND CASE WHEN attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL LIMIT 1', relid::regclass), true, false, '')::text LIKE '%<row%' END),
+(SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
+               (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
+               (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
+  WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
+(SELECT string_agg(format('the primary key of %1$s is named %2$s: run ALTER TABLE %1$s RENAME CONSTRAINT %3$I TO %1$s_pkey;', tab, conname, conname), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
+  WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
+
+-- NULLs.
+(SELECT string_agg(format(CASE WHEN there THEN '%s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run %s' ELSE '%s: NULLs are allowed: run %s' END, names,
+               concat(CASE WHEN there THEN format('CREATE OR REPLACE FUNCTION fill_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %2$L; CREATE TRIGGER fill_%1$s BEFORE INSERT OR UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION fill_%1$s(); UPDATE %1$s SET %3$s WHERE %4$s; ',
+                                                  tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls) END,
+                      format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters))), E'\n' ORDER BY tab)
+   FROM (SELECT *, coalesce(CASE WHEN has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s WHERE %s LIMIT 1', relid::regclass, nulls), true, false, '')::text LIKE '%<row%' END, false) AS there
+           FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
+                        string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
+                        string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
+                        string_agg(format('NEW.%1$I := coalesce(NEW.%1$I, %2$s);', col, filler), ' ' ORDER BY place) AS assignments,
+                        string_agg(format('%I = coalesce(%s)', col, concat_ws(', ', quote_ident(col), quote_ident(sibling), CASE WHEN sibling IS NULL THEN filler ELSE '''epoch''' END)), ', ' ORDER BY place) AS fills
+                   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+                  WHERE filler IS NOT NULL AND attgenerated = '' AND (NOT attnotnull OR EXISTS (
+                        SELECT FROM pg_constraint WHERE conrelid = relid AND contype = 'n' AND conkey = ARRAY[attnum] AND NOT convalidated))
+                  GROUP BY tab, relid) AS n) AS n),
+(SELECT 'customers.age is NOT NULL, but the age of a customer may not be known: run ALTER TABLE customers ALTER COLUMN age DROP NOT NULL;'
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
+
+-- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
+(SELECT format('customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);', doubles)
+   FROM (SELECT (SELECT string_agg(format('%s (%s rows)', parts[1], parts[2]), ', ') FROM regexp_matches(
+                     query_to_xml('SELECT whatsapp_id, count(*) AS n FROM customers WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5', true, false, '')::text,
+                     '<whatsapp_id>(.*?)</whatsapp_id>\s*<n>(\d+)</n>', 'g') AS parts) AS doubles
+           FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+          WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+            AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
+                              AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
+                                                                     THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
+  WHERE doubles IS NOT NULL)
+        ]::text[], E'\n'), E'\n');
     END IF;
-    IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
+    IF true THEN
+        notices := notices || string_to_array(array_to_string(ARRAY[
+-- What does not stop the upgrade, but is better known before it.
+(SELECT string_agg(format('%1$s.%2$s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %3$I DROP NOT NULL;', relname, attname, attname), E'\n' ORDER BY relname, attnum)
+   FROM pg_attribute JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON attrelid = relid JOIN pg_type ON pg_type.oid = atttypid
+  WHERE attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
+    AND attname NOT IN ('id', 'whatsapp_id', 'name', 'message', 'role', 'created_at', 'updated_at', 'timestamp') AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')),
+(SELECT string_agg(format('the index %s keeps %s of %s unique across all businesses', indexrelid::regclass, keys, relname), E'\n' ORDER BY indexrelid)
+   FROM (SELECT indexrelid, relname, array_to_string(ARRAY(SELECT pg_get_indexdef(indexrelid, n, true) FROM generate_series(1, indnkeyatts) AS n), ', ') AS keys
+           FROM pg_index JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON indrelid = relid WHERE indisunique OR indisexclusion) AS i
+  WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
+(SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
+   FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
+  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
+    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
+(SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
+   FROM pg_publication_tables JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON tablename = relname AND schemaname = current_schema()),
+(SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
+   FROM (SELECT c.oid, relname, CASE atttypid WHEN 'smallint'::regtype THEN 32767 WHEN 'integer'::regtype THEN 2147483647 ELSE 9223372036854775807 END AS highest
+           FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attname = 'id' WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS ids
+   JOIN pg_attrdef ON adrelid = ids.oid JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid
+   JOIN pg_sequences ON refobjid = to_regclass(format('%I.%I', schemaname, sequencename))
+  WHERE last_value > 0.5 * highest),
+(SELECT string_agg(DISTINCT format('role %s sets TimeZone to %s: give it UTC, or let the bot write times with their zone', setrole::regrole, split_part(setting, '=', 2)), E'\n')
+   FROM pg_db_role_setting, unnest(setconfig) AS setting
+  WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND setrole <> 0 AND setting ILIKE 'timezone=%'
+    AND split_part(lower(setting), '=', 2) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'),
+(SELECT string_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
+   FROM pg_proc WHERE EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
+(SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
+               to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
+               CASE WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)
+   FROM (SELECT max(n) FILTER (WHERE relname = 'customers') AS customers, max(n) FILTER (WHERE relname = 'conversations') AS messages
+           FROM (SELECT relname, CASE WHEN reltuples < 0 OR relpages = 0 THEN pg_relation_size(relid) / 150
+                                      ELSE reltuples::float8 / relpages * (pg_relation_size(relid) / current_setting('block_size')::int) END AS n
+                   FROM (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t JOIN pg_class USING (relname) WHERE pg_class.oid = relid) AS sizes) AS totals
+  WHERE customers + messages >= 100000)
+        ]::text[], E'\n'), E'\n');
     END IF;
-END $refuse$;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+CASE WHEN current_setting('server_version_num')::int < 150000 THEN
+    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+(SELECT format('%1$s is in schema %2$s, but new tables would go to %3$s (a role that sets its own search_path needs another): run ALTER DATABASE %4$I SET search_path TO %2$s, %5$s;',
+               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
+   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
+  WHERE there <> current_schema() LIMIT 1),
+-- What is not a table cannot become one: its rows are copied.
+(SELECT string_agg(format('%1$s is a %2$s, not an ordinary table; let one take its place, into which its rows are copied, while the bot waits: run BEGIN; ALTER TABLE %1$s RENAME TO %1$s_before; %3$sCREATE TABLE %1$s (%4$s); INSERT INTO %1$s (%5$s) SELECT %6$s FROM %1$s_before; SELECT setval(pg_get_serial_sequence(''%1$s'', ''id''), coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); COMMIT;',
+               relname, kind, renames, columns, names, sources), E'\n' ORDER BY relname)
+   FROM (SELECT relname, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'p' THEN 'partitioned table' ELSE 'foreign table' END AS kind,
+                (SELECT format('ALTER INDEX %1$s RENAME TO %1$s_before; ', relname || '_pkey') WHERE to_regclass(relname || '_pkey') IS NOT NULL) AS renames,
+                string_agg(concat_ws(' ', quote_ident(coalesce(col, attname)), coalesce(type, format_type(atttypid, atttypmod)),
+                                     CASE WHEN col = 'id' THEN 'GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler = 'now()' THEN 'NOT NULL DEFAULT now()'
+                                          WHEN filler IS NOT NULL THEN 'NOT NULL' END), ', ' ORDER BY place, attnum) AS columns,
+                string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS names,
+                string_agg(format(CASE WHEN filler IS NULL THEN '%1$I' ELSE 'coalesce(%1$I, %2$s)' END, attname, replace(filler, 'now()', '''epoch''')), ', ' ORDER BY attnum) AS sources
+           FROM pg_class AS c CROSS JOIN LATERAL (
+                SELECT * FROM (SELECT * FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling) WHERE tab = relname) AS wanted
+                  FULL JOIN (SELECT attname, attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS there ON attname = col) AS pairs
+          WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('v', 'm', 'f', 'p')
+          GROUP BY c.oid, relname, relkind) AS strange),
+(SELECT format('table %1$s is missing: run CREATE TABLE %1$s (%2$s);', tab,
+               string_agg(format('%I %s%s', col, type, CASE WHEN col = 'id' THEN ' GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler IS NOT NULL THEN ' NOT NULL' END), ', ' ORDER BY place))
+   FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
+
+-- What a column of another type keeps from changing, the types, and the columns that are missing.
+-- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
+-- what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
+    SELECT relid, attnum, sibling IS NOT NULL FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit
+    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
+ ), hung (classid, objid, objsubid, of_what, depth) AS (
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
+      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     WHERE attrelid = relid AND (
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
+        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
+        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
+      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
+           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
+                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
+           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
+           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
+           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
+           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
+     WHERE depth < 20
+ ), drops (described, of_what, depth, command) AS (
+    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
+                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
+                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
+           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
+           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
+           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
+           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
+           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
+           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
+           END
+      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
+      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
+      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
+      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
+      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
+      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
+ ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
+ SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+   FROM lines),
+(SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
+           WHEN typcategory = 'S' AND filler IS NOT NULL AND sibling IS NULL AND atttypid = 'varchar'::regtype AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', tab, col, type)
+           WHEN atttypid = 'timestamp'::regtype AND sibling IS NOT NULL AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE timestamp;', tab, col)
+           WHEN attgenerated = 's' AND format_type(atttypid, NULL) = ANY (fits::text[]) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION;', tab, col)
+           WHEN atttypid = 'smallint'::regtype AND type IN ('bigint', 'integer') AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE integer;', tab, col)
+           WHEN attgenerated = '' AND length IS NOT NULL THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE text USING %2$I%4$s%5$s;', tab, col,
+                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
+                CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN ' #>> ''{}''' ELSE '::text' END,
+                ', ALTER COLUMN ' || quote_ident(col) || ' SET DEFAULT (' || value || ')::text')
+           WHEN attgenerated = '' AND sibling IS NOT NULL AND typcategory IN ('S', 'D', 'N') THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE timestamp USING %4$s%5$s;', tab, col,
+                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
+                format(CASE typcategory WHEN 'N' THEN 'to_timestamp(CASE WHEN %1$I > 99999999999 THEN %1$I / 1000.0 ELSE %1$I END) AT TIME ZONE ''UTC''' ELSE '%I::timestamp' END, col),
+                CASE WHEN value IS NOT NULL THEN format(', ALTER COLUMN %I SET DEFAULT now()', col) END)
+           WHEN attgenerated = '' AND col = 'id' AND typcategory IN ('S', 'N') THEN format('ALTER TABLE %s ALTER COLUMN id DROP DEFAULT, ALTER COLUMN id TYPE bigint USING id::bigint;', tab)
+           ELSE concat((SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', k.conrelid::regclass, k.conname), '' ORDER BY k.contype)
+                          FROM pg_constraint AS p JOIN pg_constraint AS k ON k.oid = p.oid OR k.contype = 'f' AND k.conindid = p.conindid
+                         WHERE p.conrelid = relid AND p.contype = 'p' AND attnum = ANY (p.conkey)),
+                format('ALTER TABLE %s RENAME COLUMN %I TO %I; ', tab, col, col || '_before'),
+                CASE WHEN attnotnull AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL; ', tab, col || '_before') END,
+                format(added, tab, col, type)) END, E'\n' ORDER BY place)
+   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
+CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
+     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
+     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
+     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit) AS c),
+(SELECT string_agg(format('column %s.%s (%s) is missing; if another column holds it, rename that one, together with the bot, else: run ', tab, col, type) || format(added, tab, col, type)
+                   || coalesce(' UPDATE ' || tab || ' SET ' || quote_ident(col) || ' = ' || (
+                          SELECT quote_ident(sibling) FROM pg_attribute WHERE attrelid = relid AND attname = sibling AND atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype)) || ';', ''),
+                   E'\n' ORDER BY place)
+   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
+CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
+     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
+     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
+     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE attnum IS NULL) AS c),
+
+-- The ids.
+(SELECT string_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
+    AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
+(SELECT string_agg(format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+  WHERE col = 'id' AND attnum IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)
+    AND CASE WHEN attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL LIMIT 1', relid::regclass), true, false, '')::text LIKE '%<row%' END),
+(SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
+               (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
+               (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
+  WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
+(SELECT string_agg(format('the primary key of %1$s is named %2$s: run ALTER TABLE %1$s RENAME CONSTRAINT %3$I TO %1$s_pkey;', tab, conname, conname), E'\n' ORDER BY place)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
+  WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
+
+-- NULLs.
+(SELECT string_agg(format(CASE WHEN there THEN '%s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run %s' ELSE '%s: NULLs are allowed: run %s' END, names,
+               concat(CASE WHEN there THEN format('CREATE OR REPLACE FUNCTION fill_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %2$L; CREATE TRIGGER fill_%1$s BEFORE INSERT OR UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION fill_%1$s(); UPDATE %1$s SET %3$s WHERE %4$s; ',
+                                                  tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls) END,
+                      format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters))), E'\n' ORDER BY tab)
+   FROM (SELECT *, coalesce(CASE WHEN has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s WHERE %s LIMIT 1', relid::regclass, nulls), true, false, '')::text LIKE '%<row%' END, false) AS there
+           FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
+                        string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
+                        string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
+                        string_agg(format('NEW.%1$I := coalesce(NEW.%1$I, %2$s);', col, filler), ' ' ORDER BY place) AS assignments,
+                        string_agg(format('%I = coalesce(%s)', col, concat_ws(', ', quote_ident(col), quote_ident(sibling), CASE WHEN sibling IS NULL THEN filler ELSE '''epoch''' END)), ', ' ORDER BY place) AS fills
+                   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+                  WHERE filler IS NOT NULL AND attgenerated = '' AND (NOT attnotnull OR EXISTS (
+                        SELECT FROM pg_constraint WHERE conrelid = relid AND contype = 'n' AND conkey = ARRAY[attnum] AND NOT convalidated))
+                  GROUP BY tab, relid) AS n) AS n),
+(SELECT 'customers.age is NOT NULL, but the age of a customer may not be known: run ALTER TABLE customers ALTER COLUMN age DROP NOT NULL;'
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
+
+-- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
+(SELECT format('customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);', doubles)
+   FROM (SELECT (SELECT string_agg(format('%s (%s rows)', parts[1], parts[2]), ', ') FROM regexp_matches(
+                     query_to_xml('SELECT whatsapp_id, count(*) AS n FROM customers WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5', true, false, '')::text,
+                     '<whatsapp_id>(.*?)</whatsapp_id>\s*<n>(\d+)</n>', 'g') AS parts) AS doubles
+           FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
+SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
+       format_type(atttypid, atttypmod) AS actual,
+       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
+            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
+            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
+  FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)
+  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
+  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
+  LEFT JOIN pg_type ON pg_type.oid = atttypid
+  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
+          WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+            AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
+                              AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
+                                                                     THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
+  WHERE doubles IS NOT NULL),
+-- The rights of whoever runs it.
+(SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
+               string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
+   FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
+(SELECT string_agg(DISTINCT format('the sequence %1$s of %2$s belongs to another role, and %3$s or an administrator can give it away: run ALTER SEQUENCE %1$s OWNER TO %4$s;',
+                                   s.oid::regclass, t.relname, s.relowner::regrole, t.relowner::regrole), E'\n')
+   FROM pg_class AS t JOIN pg_attrdef ON adrelid = t.oid JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
+   JOIN pg_class AS s ON s.oid = refobjid AND s.relkind = 'S'
+  WHERE t.oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(s.relowner, 'USAGE')),
+CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
+    format('role %1$s may not create tables in schema %2$s, whose owner can let it: run GRANT CREATE ON SCHEMA %2$I TO %3$I;',
+           current_user, current_schema(), current_user) END,
+
+-- Keys first, for what they refer to cannot go before them.
+(SELECT string_agg(format('the foreign key %1$s of table %2$s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses (after the upgrade a key of business_id and whatsapp_id can take its place): run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %3$I;',
+                          conname, conrelid::regclass, conname), E'\n' ORDER BY conname)
+   FROM pg_constraint
+  WHERE contype = 'f' AND confrelid = to_regclass('customers')
+    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'whatsapp_id')
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname IN ('id', 'business_id'))),
+
+-- What was made by hand: names that are taken.
+(SELECT string_agg(format('the name %1$s is taken by a %2$s that this migration did not make (docs/hand-made.md shows how its rows come along): run %3$sALTER %4$s %1$I RENAME TO %1$s_before;',
+                          name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END), E'\n' ORDER BY place)
+   FROM (SELECT place, name, CASE WHEN c.oid IS NULL THEN 'type' WHEN relkind IN ('r', 'p', 'f') THEN 'table' WHEN relkind IN ('v', 'm') THEN 'view' ELSE 'relation' END AS kind,
+                (SELECT string_agg(format('ALTER INDEX IF EXISTS %s RENAME TO %I; ', indexrelid::regclass, x.relname || '_before'), '' ORDER BY x.relname)
+                   FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM -- Every name that the schema takes in the place of another relation: those on the two old tables with what they are.
+(VALUES
+    ('businesses_pkey', NULL, NULL), ('whatsapp_numbers_pkey', NULL, NULL), ('users_pkey', NULL, NULL), ('user_businesses_pkey', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_id', NULL, NULL), ('uq_whatsapp_numbers_business_id_id', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_active', NULL, NULL), ('uq_users_email_lower', NULL, NULL), ('ix_user_businesses_business_id', NULL, NULL),
+    ('customers_pkey', 'customers', NULL),
+    ('ix_customers_whatsapp_id', 'customers', '^CREATE (UNIQUE )?INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_000', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_001', 'customers', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_user_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_user_id\) WHERE \(whatsapp_user_id IS NOT NULL\)$'),
+    ('conversations_pkey', 'conversations', NULL),
+    ('ix_conversations_whatsapp_id', 'conversations', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_conversations_timestamp', 'conversations', '^CREATE INDEX .* USING btree \("timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_id_timestamp', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_id, "timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_number_id', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_number_id\) WHERE \(whatsapp_number_id IS NOT NULL\)$'),
+    ('uq_conversations_business_id_whatsapp_message_id', 'conversations', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_message_id\) WHERE \(whatsapp_message_id IS NOT NULL\)$')
+) AS wanted (name, tab, definition))) AS indexes
+           FROM unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) WITH ORDINALITY AS taken (name, place)
+           LEFT JOIN pg_class AS c ON c.oid = to_regclass(name)
+          WHERE (c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = name))
+            AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')) AS taken),
+(SELECT string_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
+                          coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before'), E'\n' ORDER BY relname)
+   FROM -- Every name that the schema takes in the place of another relation: those on the two old tables with what they are.
+(VALUES
+    ('businesses_pkey', NULL, NULL), ('whatsapp_numbers_pkey', NULL, NULL), ('users_pkey', NULL, NULL), ('user_businesses_pkey', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_id', NULL, NULL), ('uq_whatsapp_numbers_business_id_id', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_active', NULL, NULL), ('uq_users_email_lower', NULL, NULL), ('ix_user_businesses_business_id', NULL, NULL),
+    ('customers_pkey', 'customers', NULL),
+    ('ix_customers_whatsapp_id', 'customers', '^CREATE (UNIQUE )?INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_000', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_001', 'customers', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_user_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_user_id\) WHERE \(whatsapp_user_id IS NOT NULL\)$'),
+    ('conversations_pkey', 'conversations', NULL),
+    ('ix_conversations_whatsapp_id', 'conversations', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_conversations_timestamp', 'conversations', '^CREATE INDEX .* USING btree \("timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_id_timestamp', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_id, "timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_number_id', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_number_id\) WHERE \(whatsapp_number_id IS NOT NULL\)$'),
+    ('uq_conversations_business_id_whatsapp_message_id', 'conversations', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_message_id\) WHERE \(whatsapp_message_id IS NOT NULL\)$')
+) AS wanted (name, tab, definition) JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
+  WHERE (i.indrelid = to_regclass(tab) AND (indisprimary OR pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion)) IS NOT TRUE
+    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = i.indrelid AND polname = 'app_service' AND polrelid NOT IN (to_regclass('customers'), to_regclass('conversations')))
+    -- those of a table that is renamed itself go with it
+    AND (i.indrelid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))) IS NOT TRUE
+    AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
+(SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
+   FROM pg_proc WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service')),
+(SELECT string_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before'), E'\n' ORDER BY relname)
+   FROM pg_trigger JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON tgrelid = relid WHERE tgname IN ('set_updated_at', 'single_business_only', 'single_business_update')),
+(SELECT string_agg(format('the policy %1$s on %2$s was not made by this migration: run ALTER POLICY %1$I ON %2$s RENAME TO %3$I;', polname, relname, polname || '_before'), E'\n' ORDER BY relname)
+   FROM pg_policy JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON polrelid = relid WHERE polname IN ('app_tenant', 'app_service', 'single_business')),
+(SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
+   FROM pg_constraint JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON conrelid = relid
+  WHERE conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') OR conname = 'uq_customers_business_id_whatsapp_id' AND contype NOT IN ('p', 'u', 'x')),
+-- Columns of a multi-tenant schema that was made by hand. Rows of its other businesses would become the default one's:
+-- they are put aside, where that deletes nothing of other tables.
+(SELECT string_agg(CASE
+           WHEN others AND atttypid = 'uuid'::regtype AND referring IS NULL THEN format('rows of %1$s belong to other businesses, by a column that this migration did not make; put them aside (docs/hand-made.md brings them back): run BEGIN; CREATE TABLE %1$s_before AS SELECT * FROM %1$s WHERE %2$I <> %3$L; DELETE FROM %1$s WHERE %2$I <> %3$L; COMMIT; ', relname, attname, '00000000-0000-0000-0000-000000000001') || renamed
+           WHEN others THEN format('rows of %1$s belong to other businesses, by the column %2$s, which this migration did not make%3$s: move them to a table of your own first, as docs/hand-made.md shows', relname, attname, ', and ' || referring || ' refers to them')
+           ELSE format('the column %1$s.%2$s was not made by this migration (docs/hand-made.md shows how its values come along): run ', relname, attname) || renamed END, E'\n' ORDER BY relname, attname)
+   FROM (SELECT relname, attname, atttypid,
+                CASE WHEN attname LIKE 'business_id%' AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(
+                     CASE WHEN atttypid = 'uuid'::regtype THEN format('SELECT 1 FROM %s WHERE %I <> %L LIMIT 1', relid::regclass, attname, '00000000-0000-0000-0000-000000000001')
+                          ELSE format('SELECT 1 FROM %s HAVING count(DISTINCT %I::text) > 1', relid::regclass, attname) END, true, false, '')::text LIKE '%<row%' ELSE false END AS others,
+                (SELECT string_agg(DISTINCT conrelid::regclass::text, ', ') FROM pg_constraint WHERE contype = 'f' AND confrelid = relid AND conrelid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AS referring,
+                CASE WHEN attname LIKE '%\_before' THEN '' ELSE format('ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;', relname, attname, attname || '_before')
+                     || CASE WHEN attnotnull AND NOT atthasdef AND attidentity = '' THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', relname, attname || '_before') ELSE '' END END AS renamed
+           FROM pg_attribute JOIN (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON attrelid = relid WHERE (attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') OR attname = 'business_id_before') AND NOT attisdropped) AS made
+  WHERE others OR attname <> 'business_id_before'),
+
+-- What would keep two businesses from having one customer each of the same number.
+(SELECT string_agg(format('%s on %s would go on keeping whatsapp_id unique across all businesses; create it again after the upgrade with business_id in it: run %s;',
+               indexrelid::regclass, indrelid::regclass,
+               CASE WHEN conname IS NULL THEN format('DROP INDEX IF EXISTS %s', indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', indrelid::regclass, conname) END), E'\n' ORDER BY indexrelid)
+   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
+  CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
+  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND (indisunique OR indisexclusion) AND NOT indisprimary AND NOT (indrelid = to_regclass('customers') AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id'))
+    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\mid\M' AND NOT (keys ~ '\mbusiness_id\M' AND indrelid NOT IN (SELECT relid FROM (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t))),
+(SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
+               indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
+   FROM pg_index
+  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident
+    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
+                   AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp'))),
+(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
+(SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
+   FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
+(SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
+   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
+-- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
+-- what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
+    SELECT attrelid, attnum, attname <> 'whatsapp_id' FROM pg_attribute
+ WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+   AND (attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype
+        OR attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258)
+    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
+ ), hung (classid, objid, objsubid, of_what, depth) AS (
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
+      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     WHERE attrelid = relid AND (
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
+        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
+        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
+      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
+           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
+                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
+           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
+           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
+           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
+           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
+     WHERE depth < 20
+ ), drops (described, of_what, depth, command) AS (
+    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
+                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
+                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
+           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
+           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
+           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
+           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
+           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
+           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
+           END
+      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
+      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
+      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
+      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
+      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
+      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
+ ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
+ SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+   FROM lines),
+(SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relispartition),
+(SELECT string_agg(format('%1$s inherits columns of %2$s, which cannot change here: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
+(SELECT string_agg(format('%1$s is a table of the type %2$s, and its columns cannot change: run ALTER TABLE %1$s NOT OF;', relname, reloftype::regtype), E'\n')
+   FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND reloftype <> 0),
+(SELECT string_agg(format('row level security is forced on %1$s, which hides rows from the migration: run ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY;', relname), E'\n' ORDER BY relname)
+   FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relforcerowsecurity),
+-- Trigger functions that write a row by the number of its columns, which changes. NEW.* and OLD.* by themselves in a list
+-- are counted; as the argument of a function, such as to_jsonb(NEW.*), they are not.
+(SELECT string_agg(format('the trigger function %s (%s) copies rows by the number of their columns, and every write of the bot would fail after the upgrade; let it name the columns%s: run %s;',
+                          f, triggers, CASE WHEN named THEN '' ELSE ', or do without it until it does' END,
+                          CASE WHEN named THEN format('DO $fix$ BEGIN EXECUTE regexp_replace(pg_get_functiondef(%L::regprocedure), %L, (SELECT %L || string_agg(format(''\2.%%I'', attname), '', '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ''%s''::regclass AND attnum > 0 AND NOT attisdropped), ''gi''); END $fix$',
+                                                      f, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 ', of_table)
+                               ELSE disable END), E'\n' ORDER BY f::text)
+   FROM (SELECT tgfoid::regprocedure AS f, string_agg(DISTINCT format('trigger %I on %s', tgname, relname), ', ') AS triggers,
+                string_agg(DISTINCT format('ALTER TABLE %s DISABLE TRIGGER %I', relname, tgname), '; ') AS disable,
+                count(DISTINCT relid) = 1 AND NOT bool_or(rest ~* by_star) AS named, min(relname) AS of_table
+           FROM (-- The two old tables that this migration has not extended yet.
+SELECT oid AS relid, relname FROM pg_class
+ WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t
+           JOIN pg_trigger ON tgrelid = relid AND NOT tgisinternal AND tgenabled <> 'D' JOIN pg_proc ON pg_proc.oid = tgfoid
+          CROSS JOIN regexp_replace(regexp_replace(prosrc, '--[^\n]*', '', 'g'), '/\*.*?\*/', '', 'g') AS bare
+          CROSS JOIN regexp_replace(bare, '\m(?!values\M|select\M)\w+\s*\(\s*\(?(new|old)\)?\s*\.\s*\*\s*\)', 'x', 'gi') AS source
+          CROSS JOIN regexp_replace(source, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 x', 'gi') AS rest
+          CROSS JOIN LATERAL (SELECT format('insert\s+into\s[^;]*((\m(new|old)\M|\$\d+)\)?\s*\.\s*\*|select\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(%s)\M)',
+                                             concat_ws('|', 'customers', 'conversations', tgnewtable, tgoldtable)) AS by_star) AS p
+          WHERE source ~* by_star
+          GROUP BY tgfoid) AS counted),
+(SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the running bot writes would be read in it; restart the bot after: run %s;', zone, place, command), E'\n')
+   FROM (SELECT reset_val, 'here', format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database()) FROM pg_settings WHERE name = 'TimeZone'
+         UNION ALL
+         SELECT split_part(setting, '=', 2), CASE WHEN setrole = 0 THEN 'here' ELSE 'for role ' || setrole::regrole END,
+                CASE WHEN setrole = 0 THEN format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database())
+                     ELSE format('ALTER ROLE %s%s SET timezone TO ''UTC''', setrole::regrole, CASE WHEN setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END) END
+           FROM pg_db_role_setting, unnest(setconfig) AS setting
+          WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+            AND setting ILIKE 'timezone=%' AND (setrole = 0 OR has_table_privilege(setrole, to_regclass('conversations'), 'INSERT'))
+        ) AS zones (zone, place, command)
+  WHERE lower(zone) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'
+    AND (to_regclass('customers') IS NULL  -- revision 000 makes them without a zone
+         OR EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid <> 'timestamptz'::regtype))),
+
+-- Whom row level security would cut off, or let through.
+(SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC',
+               string_agg(format('%s on %s', privilege, place), ', '),
+               string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))
+   FROM (SELECT string_agg(privilege_type || columns, ', ' ORDER BY privilege_type, columns) AS privilege, 'customers' AS place
+           FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS acl WHERE grantee = 0 HAVING count(*) > 0
+         UNION ALL SELECT string_agg(privilege_type || columns, ', ' ORDER BY privilege_type, columns), 'conversations'
+           FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS acl WHERE grantee = 0 HAVING count(*) > 0) AS held
+  CROSS JOIN (SELECT string_agg(quote_ident(rolname), ', ' ORDER BY rolname) AS logins FROM pg_roles AS r
+               WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND has_schema_privilege(oid, current_schema(), 'USAGE')
+                 AND has_database_privilege(oid, current_database(), 'CONNECT') AND rolname NOT IN ('anon', 'authenticated')
+                 AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(r.oid, relowner, 'USAGE'))) AS bots
+ HAVING count(*) > 0),
+-- A policy of the team's for former roles goes on deciding where it decided before; one for ours, or for all, opens or closes.
+(SELECT format('the policy %s would decide what app_tenant or app_service sees, or has the name of one of theirs: run %s',
+               string_agg(format('%I on %s', polname, polrelid::regclass), ', '),
+               string_agg(CASE WHEN NOT coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false) THEN format('ALTER POLICY %I ON %s RENAME TO %I', polname, polrelid::regclass, polname || '_before')
+                               WHEN relrowsecurity AND others IS NOT NULL THEN format('ALTER POLICY %I ON %s TO %s', polname, polrelid::regclass, others)
+                               ELSE format('DROP POLICY %I ON %s', polname, polrelid::regclass) END, '; '))
+   FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
+  CROSS JOIN LATERAL (
+      SELECT string_agg(role, ', ' ORDER BY role) AS others
+        FROM (SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f WHERE polrelid = to_regclass('customers') AND 0 = ANY (polroles)
+              UNION SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f WHERE polrelid = to_regclass('conversations') AND 0 = ANY (polroles)
+              UNION SELECT oid::regrole::text FROM pg_roles WHERE oid = ANY (polroles) AND rolname NOT IN ('app_tenant', 'app_service')) AS r) AS o
+  WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')
+    AND (coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false) OR polname IN ('app_tenant', 'app_service', 'single_business'))
+ HAVING count(*) > 0),
+(SELECT format('row level security is off on %s, and its policy %s would come into force for a role that works there: run %s',
+               string_agg(DISTINCT polrelid::regclass::text, ' and '), string_agg(polname, ', '),
+               string_agg(format('DROP POLICY %I ON %s', polname, polrelid::regclass), '; '))
+   FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
+  WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relrowsecurity AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')
+    AND NOT coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false) AND polname NOT IN ('app_tenant', 'app_service', 'single_business')
+    AND EXISTS (
+        SELECT FROM pg_roles AS works
+          JOIN (SELECT role, to_regclass('customers') AS place FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f
+                UNION ALL SELECT role, to_regclass('conversations') FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f) AS f
+            ON place = polrelid AND pg_has_role(works.oid, to_regrole(role), 'USAGE')
+         WHERE NOT rolsuper AND NOT rolbypassrls
+           AND EXISTS (SELECT FROM unnest(polroles) AS named (oid) JOIN pg_roles USING (oid) WHERE pg_has_role(works.oid, named.oid, 'USAGE')))
+ HAVING count(*) > 0),
+(SELECT format('app_tenant or app_service could do more than its tables allow: as an administrator run %s',
+               string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
+   FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
+                                   CASE WHEN rolcanlogin THEN ' NOLOGIN' END, CASE WHEN rolcreaterole THEN ' NOCREATEROLE' END,
+                                   CASE WHEN rolcreatedb THEN ' NOCREATEDB' END, CASE WHEN rolreplication THEN ' NOREPLICATION' END) AS more
+  WHERE rolname IN ('app_tenant', 'app_service') AND more <> '' HAVING count(*) > 0),
+(SELECT format('app_tenant or app_service is a member of another role and would not be confined: as an administrator run %s',
+               string_agg(format('REVOKE %s FROM %s', roleid::regrole, member::regrole), '; '))
+   FROM (SELECT DISTINCT roleid, member FROM pg_auth_members
+          WHERE member IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))) AS m HAVING count(*) > 0),
+(SELECT format('role %s may not create or grant the roles app_tenant and app_service: as an administrator run %sGRANT app_tenant, app_service TO %I',
+               current_user, string_agg(CASE WHEN r.oid IS NULL THEN format('CREATE ROLE %s NOLOGIN; ', name) END, ''), current_user)
+   FROM pg_roles AS me CROSS JOIN (VALUES ('app_tenant'), ('app_service')) AS needed (name) LEFT JOIN pg_roles AS r ON r.rolname = name
+  WHERE me.rolname = current_user AND NOT me.rolsuper AND NOT CASE WHEN r.oid IS NULL THEN me.rolcreaterole
+        ELSE (me.rolcreaterole AND current_setting('server_version_num')::int < 160000) OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+             OR name NOT IN (SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
+         -- PostgreSQL 16 and later: whoever creates a role may grant it, but not yet become it
+         WHERE NOT pg_has_role(to_regrole(name), CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)) END
+ HAVING count(*) > 0),
+
+-- Roles belong to the whole server: whoever joins them for one database must not come into another.
+(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not, run %3$s',
+               string_agg(role, ', ' ORDER BY role), min(database), min(closing))
+   FROM (SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', here.datname),
+       (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(here.datacl) AS open
+          JOIN pg_roles AS g ON g.oid = open.grantee WHERE open.privilege_type = 'CONNECT' AND g.rolname IN ('app_tenant', 'app_service')),
+       (SELECT format('; GRANT CONNECT ON DATABASE %I TO %s', here.datname, string_agg(format('%I', rolname), ', ' ORDER BY rolname))
+          FROM (SELECT pg_roles.oid AS who, rolname FROM pg_roles
+                 WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname NOT IN ('app_tenant', 'app_service')
+                   AND (EXISTS (SELECT FROM pg_shdepend WHERE dbid = here.oid AND refobjid = pg_roles.oid
+                                   AND refclassid = 'pg_authid'::regclass)
+                        OR rolcanlogin AND EXISTS (
+                            SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service', 'pg_read_all_data', 'pg_write_all_data')
+                               AND pg_has_role(pg_roles.oid, g.oid, 'MEMBER')))) AS work
+         WHERE NOT (EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = who AND r.rolcanlogin AND NOT r.rolsuper)
+   AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(who, g.oid, 'MEMBER'))
+   AND NOT (pg_has_role(who, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(who, relowner, 'MEMBER'))) AND here.datallowconn
+   AND NOT pg_has_role(who, here.datdba, 'MEMBER')
+   AND EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS open LEFT JOIN pg_roles AS g ON g.oid = open.grantee
+                WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ('app_tenant', 'app_service'), true))
+   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
+                    WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
+                      AND pg_has_role(who, g.oid, 'USAGE'))) HAVING count(*) > 0)) AS closing
+  FROM pg_database AS here, pg_roles AS member
+ WHERE here.datname = current_database() AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = member.oid AND r.rolcanlogin AND NOT r.rolsuper)
+   AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(member.oid, g.oid, 'MEMBER'))
+   AND NOT (pg_has_role(member.oid, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(member.oid, relowner, 'MEMBER'))) AND here.datallowconn
+   AND NOT pg_has_role(member.oid, here.datdba, 'MEMBER')
+   AND EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS open LEFT JOIN pg_roles AS g ON g.oid = open.grantee
+                WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ('app_tenant', 'app_service'), true))
+   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
+                    WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
+                      AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
+(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may: as its owner run %s',
+               string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
+   FROM (SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
+       concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', there.datname),
+       (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(there.datacl) AS open
+          JOIN pg_roles AS g ON g.oid = open.grantee WHERE open.privilege_type = 'CONNECT' AND g.rolname IN ('app_tenant', 'app_service')),
+       (SELECT format('; GRANT CONNECT ON DATABASE %I TO %s', there.datname, string_agg(format('%I', rolname), ', ' ORDER BY rolname))
+          FROM (SELECT pg_roles.oid AS who, rolname FROM pg_roles
+                 WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname NOT IN ('app_tenant', 'app_service')
+                   AND (EXISTS (SELECT FROM pg_shdepend WHERE dbid = there.oid AND refobjid = pg_roles.oid
+                                   AND refclassid = 'pg_authid'::regclass)
+                        OR rolcanlogin AND EXISTS (
+                            SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service', 'pg_read_all_data', 'pg_write_all_data')
+                               AND pg_has_role(pg_roles.oid, g.oid, 'MEMBER')))) AS work
+         WHERE NOT (pg_has_role(who, current_user, 'MEMBER')) HAVING count(*) > 0)) AS closing
+  FROM pg_roles AS me, pg_roles AS joins, pg_database AS there
+ WHERE me.rolname = current_user AND NOT me.rolsuper AND pg_has_role(joins.oid, me.oid, 'MEMBER')
+   AND joins.rolcanlogin AND NOT joins.rolsuper AND there.datname <> current_database()
+   AND EXISTS (SELECT FROM pg_shdepend WHERE dbid = there.oid AND refclassid = 'pg_authid'::regclass
+                  AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service')))
+   AND there.datallowconn
+   AND NOT pg_has_role(joins.oid, there.datdba, 'MEMBER')
+   AND EXISTS (SELECT FROM aclexplode(coalesce(there.datacl, acldefault('d', there.datdba))) AS open LEFT JOIN pg_roles AS g ON g.oid = open.grantee
+                WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ('app_tenant', 'app_service'), true))
+   AND NOT EXISTS (SELECT FROM aclexplode(coalesce(there.datacl, acldefault('d', there.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
+                    WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
+                      AND pg_has_role(joins.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
+(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s',
+               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
+   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
+ HAVING count(*) > 0),
+-- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
+(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call: as its owner run %s%s',
+               nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
+   FROM pg_namespace CROSS JOIN LATERAL aclexplode(nspacl) AS acl LEFT JOIN pg_roles ON pg_roles.oid = grantee
+  CROSS JOIN LATERAL (
+      SELECT (SELECT format('; GRANT CREATE ON SCHEMA %I TO %s', nspname, string_agg(quote_ident(rolname), ', ' ORDER BY rolname))
+                FROM pg_roles AS maker
+               WHERE NOT rolsuper AND maker.oid <> nspowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+                 AND (rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid AND relowner = maker.oid)
+                      OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = pg_namespace.oid AND proowner = maker.oid)) HAVING count(*) > 0) AS keep) AS k
+  WHERE nspname = current_schema() AND privilege_type = 'CREATE' AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+  GROUP BY nspname, keep)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(SELECT format('the schema multi_tenant_archive lacks what a rollback kept there: %s; restore it from a backup, or run DROP SCHEMA multi_tenant_archive CASCADE to go on without all that it holds',
+               string_agg(name, ', ' ORDER BY name))
+   FROM (SELECT concat('table ', t) FROM unnest('{user_businesses,users,whatsapp_numbers,businesses,customers,conversations,default_customers,default_messages}'::text[]) AS t
+          WHERE to_regclass('multi_tenant_archive.' || t) IS NULL
+         UNION ALL SELECT concat('column ', t, '.', c)
+           FROM (VALUES ('customers', 'id,whatsapp_id,name,age,created_at,updated_at,business_id,whatsapp_user_id,username'), ('conversations', 'id,whatsapp_id,message,role,timestamp,created_at,business_id,whatsapp_number_id,whatsapp_message_id'),
+                        ('default_customers', 'id,whatsapp_id,created_at,whatsapp_user_id,username'),
+                        ('default_messages', 'id,whatsapp_id,created_at,whatsapp_number_id,whatsapp_message_id')) AS archived (t, columns)
+          CROSS JOIN unnest(string_to_array(columns, ',')) AS c
+          WHERE to_regclass('multi_tenant_archive.' || t) IS NOT NULL
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('multi_tenant_archive.' || t) AND attname = c)) AS lacking (name)
+ HAVING count(*) > 0),
+(SELECT format('the archive holds a column that the table has no more: %s; add it to the table again, or drop it from the archive',
+               string_agg(format('%s.%s', old.attrelid::regclass, old.attname), ', '))
+   FROM (VALUES ('customers'), ('conversations')) AS t (name)
+   JOIN pg_attribute AS old ON old.attrelid = to_regclass('multi_tenant_archive.' || name) AND old.attnum > 0 AND NOT old.attisdropped
+  WHERE old.attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = old.attname) HAVING count(*) > 0)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regclass('multi_tenant_archive.conversations') IS NOT NULL AND to_regclass('conversations') IS NOT NULL THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(SELECT format('archived ids were given out again: %s; give those newer rows other ids, such as UPDATE customers SET id = DEFAULT WHERE id IN (SELECT id FROM multi_tenant_archive.customers)',
+               string_agg(format('%s.id %s', name, id), ', '))
+   FROM ((SELECT 'customers' AS name, id FROM multi_tenant_archive.customers JOIN customers USING (id) LIMIT 3)
+         UNION ALL (SELECT 'conversations', id FROM multi_tenant_archive.conversations JOIN conversations USING (id) LIMIT 3)) AS t
+ HAVING count(*) > 0)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
+    refusals := ARRAY(SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place));
+    IF cardinality(refusals) = 1 THEN
+        RAISE EXCEPTION '%', refusals[1];
+    ELSIF cardinality(refusals) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(refusals), array_to_string(refusals, E'\n- ');
+    END IF;
+END $ask$;
+
+BEGIN;
+
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num VARCHAR(32) NOT NULL, 
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+
+-- Running upgrade  -> 000
 
 -- the single-business tables
 
@@ -199,177 +1823,80 @@ $step$;
 
 INSERT INTO alembic_version (version_num) SELECT '000' WHERE NOT EXISTS (SELECT FROM alembic_version);
 
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'ALTER TABLE alembic_version ADD CONSTRAINT whatsapp_bot_schema CHECK (version_num IS NOT NULL)' WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' )
+) AS s (statement)), ''); END $each$;
+
+COMMIT;
+
+BEGIN;
+
 -- Running upgrade 000 -> 001
 
-DO $wait$
+COMMIT;
+
+-- what a rollback gives back
+
+DO $step$
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
 BEGIN
-    SET LOCAL lock_timeout = '60000ms';
-    EXECUTE coalesce((SELECT format('LOCK TABLE %s IN ACCESS SHARE MODE', string_agg(t::text, ', '))
-                        FROM unnest(ARRAY[to_regclass('customers'), to_regclass('conversations')]) AS t
-                         JOIN pg_class ON oid = t AND relkind = 'r' WHERE has_table_privilege(t, 'SELECT') HAVING count(*) > 0), '');
-    SET LOCAL lock_timeout = '200ms';
-EXCEPTION WHEN lock_not_available THEN
-    RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    IF to_regclass('multi_tenant_rollback') IS NOT NULL THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- What a rollback gives back: statements, and facts that it asks for. Only the owner reads or writes it.
+CREATE TABLE multi_tenant_rollback (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    phase text NOT NULL,
+    kind text NOT NULL,
+    statement text NOT NULL,
+    needs_column text,
+    needs_role text
+);
+COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+ALTER TABLE multi_tenant_rollback ENABLE ROW LEVEL SECURITY;
+DO $close$
+BEGIN
+    EXECUTE coalesce((SELECT string_agg(DISTINCT format('REVOKE ALL ON multi_tenant_rollback FROM %s',
+                                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), ';')
+                        FROM pg_class, aclexplode(relacl)
+                       WHERE pg_class.oid = 'multi_tenant_rollback'::regclass AND grantee <> relowner), '');
+END $close$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
+) AS s (statement)), ''); END $each$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
        AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
-     ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
-    'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
-END $wait$;
-
-DO $refuse$
-DECLARE
-    refusal text;
-BEGIN
-    IF true THEN
-        refusal := coalesce(
-CASE WHEN current_setting('server_version_num')::int < 150000 THEN
-    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
-(SELECT format('%s is in schema %s, but new tables would go to %s: run ALTER DATABASE %I SET search_path TO %2$s, %s (and ALTER ROLE ... SET for a role that sets it), and the same command again',
-               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
-   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
-  WHERE there <> current_schema() LIMIT 1),
-CASE WHEN to_regclass('customers') IS NULL OR to_regclass('conversations') IS NULL THEN
-    'the tables customers and conversations of revision 000 are missing: run alembic upgrade head, which begins with it' END,
-CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN
-    'a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade' END,
-
--- The rights of whoever runs it.
-(SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
-               string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
-   FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
-CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
-    format('role %s may not create tables in schema %s: as its owner run GRANT CREATE ON SCHEMA %2$I TO %I',
-           current_user, current_schema(), current_user) END,
-
--- What was made by hand, or depends on what changes.
-(SELECT format('this database has tables named %s that this migration did not make: rename them (ALTER TABLE %s RENAME TO ...), upgrade, then copy their rows',
-               string_agg(name, ', '), min(name))
-   FROM unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) AS name
-  WHERE to_regclass(name) IS NOT NULL
-    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(name) AND polname = 'app_service') HAVING count(*) > 0),
-(SELECT format('the column %s was not made by this migration: rename it (ALTER TABLE ... RENAME COLUMN), upgrade, then copy its values',
-               string_agg(format('%s.%s', attrelid::regclass, attname), ', '))
-   FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
-    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = attrelid AND conname = 'fk_' || attrelid::regclass || '_businesses')
- HAVING count(*) > 0),
-(SELECT format('the foreign key %s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses: let it refer to customers.id',
-               string_agg(format('%s of table %s', conname, conrelid::regclass), ', '))
-   FROM pg_constraint JOIN pg_attribute ON attrelid = confrelid AND confkey = ARRAY[attnum]
-  WHERE contype = 'f' AND confrelid = to_regclass('customers') AND attname = 'whatsapp_id' HAVING count(*) > 0),
-(SELECT format('%s on customers would go on keeping whatsapp_id unique across all businesses: run %s, upgrade, then create it again with business_id in it',
-               indexrelid::regclass, CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass) ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END)
-   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
-  CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
-  WHERE indrelid = to_regclass('customers') AND (indisunique OR indisexclusion) AND NOT (indisunique AND NOT indisprimary AND indpred IS NULL AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
-    AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\m(business_id|id)\M'
-  LIMIT 1),
-(SELECT format('the replica identity of %s is the index %s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL (or DEFAULT, the primary key) first',
-               indrelid::regclass, indexrelid::regclass)
-   FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
-  WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp')
-  LIMIT 1),
-(SELECT format('the table cannot change while its row type is used by %s; drop that first, and create it again afterwards',
-               string_agg(format('column %s.%I', attrelid::regclass, attname), ', '))
-   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
-  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' HAVING count(*) > 0),
-(SELECT format('the type of a timestamp column cannot change while this depends on it: %s; drop it, upgrade, then create it again',
-               string_agg(DISTINCT pg_describe_object(classid, objid, 0), ', '))
-   FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-  WHERE refobjid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype AND (deptype = 'n' OR EXISTS (SELECT FROM pg_constraint WHERE pg_constraint.oid = objid AND classid = 'pg_constraint'::regclass AND contype <> 'n')
-         -- an index on what is computed from a time: the other type computes it otherwise, or cannot be indexed
-         OR EXISTS (SELECT FROM pg_index WHERE indexrelid = objid AND classid = 'pg_class'::regclass
-                       AND concat(indexprs, indpred) ~ (':varattno ' || refobjsubid || ' ')))
- HAVING count(*) > 0),
-(SELECT format('TimeZone is %s here, and the UTC times that the running bot writes would be read in it: run ALTER DATABASE %I SET timezone TO ''UTC'' (and ALTER ROLE ... SET for a role that sets it), restart the bot, and run the same command again',
-               min(zone), current_database())
-   FROM (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'
-         UNION ALL
-         SELECT split_part(setting, '=', 2) FROM pg_db_role_setting, unnest(setconfig) AS setting
-          WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-            AND setting ILIKE 'timezone=%' AND (setrole = 0 OR has_table_privilege(setrole, to_regclass('conversations'), 'INSERT'))
-        ) AS zones (zone)
-  WHERE lower(zone) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'
-    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype)
- HAVING count(*) > 0),
-
--- Whom row level security would cut off, or let through.
-(SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run GRANT %s ON customers, conversations TO the role of the bot; REVOKE ALL ON customers, conversations FROM PUBLIC',
-               string_agg(DISTINCT format('%s on %s', privilege_type, name), ', '), string_agg(DISTINCT privilege_type, ', '))
-   FROM (SELECT oid::regclass AS name, (aclexplode(relacl)).* FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-         UNION ALL SELECT attrelid::regclass, (aclexplode(attacl)).* FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))) AS acl
-  WHERE grantee = 0 HAVING count(*) > 0),
-(SELECT format('the policy %s would show every business to app_tenant: name its roles with ALTER POLICY ... TO, or drop it',
-               string_agg(format('%I on %s', polname, polrelid::regclass), ', '))
-   FROM pg_policy WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND polpermissive AND polname NOT IN ('app_tenant', 'app_service')
-    AND (0 = ANY (polroles) OR to_regrole('app_tenant') = ANY (polroles)) HAVING count(*) > 0),
-(SELECT format('app_tenant or app_service would bypass row level security: as an administrator run %s',
-               string_agg(format('ALTER ROLE %s NOSUPERUSER NOBYPASSRLS', rolname), '; '))
-   FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service') AND (rolsuper OR rolbypassrls) HAVING count(*) > 0),
-(SELECT format('row level security would cut off a role that is to work as a member of app_service but inherits nothing: run %s',
-               string_agg(format('ALTER ROLE %s INHERIT', name), '; '))
-   FROM (SELECT DISTINCT grantee::regrole::text
-          FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT member FROM pg_auth_members
-                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
-          JOIN pg_roles AS r ON r.oid = grantee
-         WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-           AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
-           AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = grantee AND roleid = to_regrole('app_service'))) AS bot (name) JOIN pg_roles ON oid = to_regrole(name) WHERE NOT rolinherit HAVING count(*) > 0),
-(SELECT format('role app_tenant is a member of %s and would not be confined: as an administrator run REVOKE %1$s FROM app_tenant',
-               string_agg(roleid::regrole::text, ', '))
-   FROM pg_auth_members WHERE member = to_regrole('app_tenant') HAVING count(*) > 0),
-(SELECT format('role %s may not create or grant the roles app_tenant and app_service: as an administrator run %sGRANT app_tenant, app_service TO %I WITH ADMIN OPTION',
-               current_user, string_agg(CASE WHEN r.oid IS NULL THEN format('CREATE ROLE %s NOLOGIN; ', name) END, ''), current_user)
-   FROM pg_roles AS me CROSS JOIN (VALUES ('app_tenant'), ('app_service')) AS needed (name) LEFT JOIN pg_roles AS r ON r.rolname = name
-  WHERE me.rolname = current_user AND NOT CASE WHEN r.oid IS NULL THEN me.rolsuper OR me.rolcreaterole
-        ELSE (me.rolcreaterole AND current_setting('server_version_num')::int < 160000) OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
-             OR (pg_has_role(r.oid, 'MEMBER') AND (name = 'app_tenant' OR NOT EXISTS (SELECT DISTINCT grantee::regrole::text
-          FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT member FROM pg_auth_members
-                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
-          JOIN pg_roles AS r ON r.oid = grantee
-         WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-           AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
-           AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = grantee AND roleid = to_regrole('app_service'))))) END
- HAVING count(*) > 0));
-    END IF;
-    IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
-    END IF;
-END $refuse$;
-
-DO $refuse$
-DECLARE
-    refusal text;
-BEGIN
-    IF to_regclass('multi_tenant_archive.customers') IS NOT NULL THEN
-        refusal := coalesce(
-(SELECT format('the archive holds a column that the table has no more: %s; add it to the table again, or drop it from the archive',
-               string_agg(format('%s.%s', old.attrelid::regclass, old.attname), ', '))
-   FROM (VALUES ('customers'), ('conversations')) AS t (name)
-   JOIN pg_attribute AS old ON old.attrelid = to_regclass('multi_tenant_archive.' || name) AND old.attnum > 0 AND NOT old.attisdropped
-  WHERE old.attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
-    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = old.attname) HAVING count(*) > 0),
-(SELECT format('archived ids were given out again: %s; give those newer rows other ids, such as UPDATE customers SET id = DEFAULT WHERE id IN (SELECT id FROM multi_tenant_archive.customers)',
-               string_agg(format('%s.id %s', name, id), ', '))
-   FROM ((SELECT 'customers' AS name, id FROM multi_tenant_archive.customers JOIN customers USING (id) LIMIT 3)
-         UNION ALL (SELECT 'conversations', id FROM multi_tenant_archive.conversations JOIN conversations USING (id) LIMIT 3)) AS t
- HAVING count(*) > 0));
-    END IF;
-    IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
-    END IF;
-END $refuse$;
-
-COMMIT;
+     ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
 
 -- roles app_tenant and app_service
 
@@ -403,22 +1930,31 @@ BEGIN
     END LOOP;
 END $roles$;
 
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'end', 'membership', statement, needs_column, needs_role FROM (
+-- Not while another database of the server uses the roles: the same role may work there.
+SELECT format($leave$DO $do$
+BEGIN
+    IF NOT EXISTS (
+    SELECT FROM pg_shdepend JOIN pg_database AS d ON d.oid = dbid
+     WHERE refclassid = 'pg_authid'::regclass AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))
+       AND datname <> current_database()) THEN
+        REVOKE %I FROM %I;
+    END IF;
+EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
+    NULL;  -- an administrator changed the membership since
+END $do$$leave$, name, current_user), NULL, current_user::text
+  FROM (SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
+         -- PostgreSQL 16 and later: whoever creates a role may grant it, but not yet become it
+         WHERE NOT pg_has_role(to_regrole(name), CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)) AS missing
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'end' AND m.kind = 'membership' AND m.statement = s.statement);
+
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT %s TO %I', name, current_user) FROM unnest('{app_tenant,app_service}'::text[]) AS name
- WHERE NOT EXISTS (SELECT FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = member
-                    WHERE roleid = to_regrole(name) AND rolname = current_user
-                      -- PostgreSQL 16 and later: whoever creates a role may grant it, but not yet become it
-                      AND coalesce((to_jsonb(m) ->> 'set_option')::boolean, true))
--- Whoever worked with the tables before goes on seeing them all.
-UNION ALL SELECT format('GRANT app_service TO %s', bot) FROM (SELECT DISTINCT grantee::regrole::text
-          FROM (SELECT (aclexplode(relacl)).grantee FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT (aclexplode(attacl)).grantee FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
-                UNION ALL SELECT member FROM pg_auth_members
-                 WHERE roleid IN ('pg_read_all_data'::regrole, 'pg_write_all_data'::regrole) AND pg_has_role(member, roleid, 'USAGE')) AS acl
-          JOIN pg_roles AS r ON r.oid = grantee
-         WHERE NOT rolsuper AND NOT rolbypassrls AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-           AND grantee NOT IN (SELECT relowner FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))
-           AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = grantee AND roleid = to_regrole('app_service'))) AS b (bot)
+SELECT format('GRANT %s TO %I', name, current_user) FROM (SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
+         -- PostgreSQL 16 and later: whoever creates a role may grant it, but not yet become it
+         WHERE NOT pg_has_role(to_regrole(name), CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)) AS missing
 -- Where PUBLIC may not use the schema, the two roles need it said.
 UNION ALL SELECT format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), rolname) FROM pg_roles
  WHERE rolname IN ('app_tenant', 'app_service') AND NOT has_schema_privilege(oid, current_schema(), 'USAGE')
@@ -464,6 +2000,21 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+-- What a rollback kept aside is there again whole, with all that a team added; ours is then made anew. Else it is made.
+DO $tables$
+DECLARE
+    name text;
+BEGIN
+    IF to_regclass('multi_tenant_archive.businesses') IS NOT NULL THEN
+        FOREACH name IN ARRAY '{user_businesses,users,whatsapp_numbers,businesses}'::text[] LOOP
+            EXECUTE format('ALTER TABLE multi_tenant_archive.%I SET SCHEMA %I', name, current_schema());
+            EXECUTE format('DROP TRIGGER IF EXISTS set_updated_at ON %I', name);
+            EXECUTE format('DROP POLICY IF EXISTS app_tenant ON %I', name);
+            EXECUTE format('DROP POLICY IF EXISTS app_service ON %I', name);
+        END LOOP;
+        EXECUTE format('ALTER FUNCTION multi_tenant_archive.current_business_id() SET SCHEMA %I', current_schema());
+        EXECUTE format('ALTER FUNCTION multi_tenant_archive.set_updated_at() SET SCHEMA %I', current_schema());
+    ELSE
 CREATE TABLE businesses (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     name varchar(255) NOT NULL,
@@ -489,7 +2040,10 @@ CREATE TABLE whatsapp_numbers (
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT uq_whatsapp_numbers_business_id_id UNIQUE (business_id, id)
 );
-CREATE UNIQUE INDEX uq_whatsapp_numbers_phone_number_active ON whatsapp_numbers (phone_number) WHERE is_active;
+-- Mexico's 1, Argentina's 9 and Brazil's ninth digit are written or left out: both forms are one number.
+CREATE UNIQUE INDEX uq_whatsapp_numbers_phone_number_active ON whatsapp_numbers (regexp_replace(
+    phone_number, '(?<=^\+52)1(?=[2-9][0-9]{9}$)|(?<=^\+54)9(?=[1-3][0-9]{9}$)|(?<=^\+55[1-9][0-9])9(?=[6-9][0-9]{7}$)', ''
+)) WHERE is_active;
 
 CREATE TABLE users (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -513,6 +2067,8 @@ CREATE TABLE user_businesses (
     PRIMARY KEY (user_id, business_id)
 );
 CREATE INDEX ix_user_businesses_business_id ON user_businesses (business_id);
+    END IF;
+END $tables$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
@@ -557,14 +2113,14 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
 ) AS s (statement)), ''); END $each$;
 
-CREATE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (VALUES ('FUNCTION current_business_id()')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
+SELECT format('REVOKE ALL ON FUNCTION current_business_id() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('current_business_id()') AND grantee <> proowner GROUP BY grantee
 ) AS s (statement)), ''); END $each$;
 
-CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
+CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
     computed text[];
 BEGIN
@@ -582,7 +2138,7 @@ BEGIN
 END $function$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (VALUES ('FUNCTION set_updated_at()')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
+SELECT format('REVOKE ALL ON FUNCTION set_updated_at() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('set_updated_at()') AND grantee <> proowner GROUP BY grantee
 ) AS s (statement)), ''); END $each$;
 
 GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service;
@@ -603,111 +2159,156 @@ DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('businesses') AND attgenerated <> '') THEN quote_literal('generated') END)
 ) AS s (statement)), ''); END $each$;
 
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE businesses' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE businesses' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON businesses TO app_tenant USING (id = (SELECT current_business_id())) WITH CHECK (id = (SELECT current_business_id()));
 
 CREATE POLICY app_service ON businesses TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT, UPDATE (name, business_type, settings) ON businesses TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT, UPDATE (name, business_type, settings) ON businesses TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('businesses') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON businesses TO app_service;
 
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('businesses')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('whatsapp_numbers') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE whatsapp_numbers ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE whatsapp_numbers' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE whatsapp_numbers' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON whatsapp_numbers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
 CREATE POLICY app_service ON whatsapp_numbers TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON whatsapp_numbers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('whatsapp_numbers') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_service;
 
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('whatsapp_numbers')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('users') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE users' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE users' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON users TO app_tenant USING (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))) WITH CHECK (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id())));
 
 CREATE POLICY app_service ON users TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT (id, email, full_name, is_active, created_at, updated_at) ON users TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT (id, email, full_name, is_active, created_at, updated_at) ON users TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('users') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users TO app_service;
 
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('users')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('user_businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE user_businesses ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE user_businesses' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE user_businesses' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON user_businesses TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
 CREATE POLICY app_service ON user_businesses TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('user_businesses') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_businesses TO app_service;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('user_businesses')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('alembic_version') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
+) AS s (statement)), ''); END $each$;
 
 ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE alembic_version' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
+SELECT 'CREATE POLICY app_service ON alembic_version TO app_service USING (true)' WHERE NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('alembic_version') AND polname = 'app_service' )
 ) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE alembic_version' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
-
-CREATE POLICY app_service ON alembic_version TO app_service USING (true);
 
 GRANT SELECT ON alembic_version TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
--- What a team added to these tables comes back with them, as columns that may be empty.
-SELECT format('ALTER TABLE %I ADD COLUMN %I %s', relname, attname, format_type(atttypid, atttypmod))
-  FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid
- WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relname = ANY ('{user_businesses,users,whatsapp_numbers,businesses}') AND attnum > 0 AND NOT attisdropped
-   AND NOT EXISTS (SELECT FROM pg_attribute AS n WHERE n.attrelid = to_regclass(relname) AND n.attname = a.attname)
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
--- One statement: keys between these tables, a team's own too, are asked at its end. Columns go by their names.
-SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM multi_tenant_archive.%1$I)',
-                                    relname, columns), ', ') || ' SELECT'
-  FROM (SELECT relname, string_agg(quote_ident(old.attname), ', ') AS columns
-          FROM pg_class AS c JOIN pg_attribute AS old ON old.attrelid = c.oid AND old.attnum > 0 AND NOT old.attisdropped
-          JOIN pg_attribute AS new ON new.attrelid = to_regclass(relname) AND new.attname = old.attname AND new.attgenerated = ''
-         WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relname = ANY ('{user_businesses,users,whatsapp_numbers,businesses}') GROUP BY relname) AS t
-) AS s (statement)), ''); END $each$;
-
 INSERT INTO businesses (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'Default business') ON CONFLICT (id) DO NOTHING;
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'fact', 'the new tables as made', statement, needs_column, needs_role FROM (
+SELECT -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
+(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
+    SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
+      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', relname, relacl, relforcerowsecurity, relreplident, reloptions) FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', o.type, o.identity)
+      FROM (SELECT classid, objid, objsubid FROM pg_depend
+             WHERE refclassid = 'pg_class'::regclass AND refobjid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+                OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT reltype FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')))
+                OR refclassid = 'pg_proc'::regclass AND refobjid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))) AS d
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+     CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS o
+     WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
+       AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)), NULL, NULL WHERE to_regnamespace('multi_tenant_archive') IS NULL
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'fact' AND m.kind = 'the new tables as made' AND m.statement = s.statement);
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -738,7 +2339,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF false THEN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
         RETURN;
     END IF;
     LOOP
@@ -749,6 +2350,18 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations', 'index name', statement, needs_column, needs_role FROM (
+-- An index that equals one of ours gets its name; where there is none, one is built. Both are undone.
+SELECT CASE WHEN equal IS NULL THEN 'DROP INDEX IF EXISTS ' || name
+            WHEN relname <> name THEN format('ALTER INDEX IF EXISTS %I RENAME TO %I', name, relname) END, NULL, NULL
+  FROM (VALUES ('ix_conversations_whatsapp_id', (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)')), ('ix_conversations_timestamp', (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")'))) AS ours (name, equal)
+  LEFT JOIN pg_class ON pg_class.oid = equal
+ WHERE to_regclass(name) IS NULL
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'index name' AND m.statement = s.statement);
+
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_whatsapp_id') IS NULL
 ) AS s (statement)), ''); END $each$;
@@ -797,54 +2410,83 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers times', 'type', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE customers ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
+  FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype ORDER BY attname
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers times' AND m.kind = 'type' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers times', 'default', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE customers ALTER COLUMN %I ', attname) || coalesce('SET DEFAULT ' || pg_get_expr(adbin, adrelid), 'DROP DEFAULT'), attname, NULL
+  FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+ WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') ORDER BY attname
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers times' AND m.kind = 'default' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers whatsapp_id', 'type', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id TYPE %s%s', format_type(atttypid, atttypmod),
+              CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END), attname, NULL
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
+ WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers whatsapp_id' AND m.kind = 'type' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers', 'comment', statement, needs_column, needs_role FROM (
+SELECT format('COMMENT ON COLUMN customers.%I IS %L', attname, col_description(attrelid, attnum)), attname, NULL
+  FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{id,whatsapp_id,name,age,created_at,updated_at}')
+ UNION ALL SELECT format('COMMENT ON TABLE customers IS %L', obj_description('customers'::regclass, 'pg_class')), NULL, NULL
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'comment' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers', 'access', statement, needs_column, needs_role FROM (
+SELECT 'ALTER TABLE customers ENABLE ROW LEVEL SECURITY', NULL, NULL FROM pg_class WHERE oid = 'customers'::regclass AND relrowsecurity
+ UNION ALL SELECT format('GRANT %s%s ON %s TO %s', privilege_type, columns, object, grantee::regrole)
+                  || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, col, rolname
+   FROM (SELECT 'customers' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'customers'::regclass
+         UNION ALL SELECT 'customers', format('(%I)', attname), attname, (aclexplode(attacl)).*
+           FROM pg_attribute WHERE attrelid = 'customers'::regclass
+         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
+           FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+          WHERE refobjid = 'customers'::regclass AND deptype IN ('a', 'i')) AS acl
+   JOIN pg_roles ON pg_roles.oid = grantee
+  WHERE rolname IN ('anon', 'authenticated')
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'access' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'upgrade', 'index of customers', statement, needs_column, needs_role FROM (
+SELECT pg_get_indexdef(i), NULL, NULL FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text) AS t (i)
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'upgrade' AND m.kind = 'index of customers' AND m.statement = s.statement);
+
 ALTER TABLE customers ADD COLUMN business_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000001';
 
 ALTER TABLE customers ALTER COLUMN business_id SET DEFAULT COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, '00000000-0000-0000-0000-000000000001'::uuid);
 
 ALTER TABLE customers ADD CONSTRAINT fk_customers_businesses FOREIGN KEY (business_id) REFERENCES businesses (id) ON DELETE CASCADE NOT VALID;
 
--- The times of customers get a zone and a default. What gives the table back as it was is kept in the comment on the
--- foreign key, which comes and goes with the revision: statements, each with the column that it needs.
+-- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
 DO $times$
-DECLARE
-    naive text[] := ARRAY(SELECT attname::text FROM pg_attribute
-                           WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype ORDER BY 1);
-    indexes regclass[] := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
- ORDER BY indexrelid::regclass::text);
-    legacy jsonb := jsonb_build_object('naive', naive, 'indexes', ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i), 'undo', (
-        SELECT jsonb_agg(jsonb_build_array(col, statement) ORDER BY statement) FROM (
-            SELECT attname, concat(
-                       format('ALTER TABLE customers ALTER COLUMN %I DROP DEFAULT', attname),
-                       CASE WHEN attname = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamp', attname) END,
-                       format(', ALTER COLUMN %I SET DEFAULT ', attname) || pg_get_expr(adbin, adrelid))
-              FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-             WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}')
-            UNION ALL SELECT attname, format('COMMENT ON COLUMN customers.%I IS %L', attname, col_description(attrelid, attnum))
-              FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{id,whatsapp_id,name,age,created_at,updated_at}')
-            UNION ALL SELECT attname, format('ALTER TABLE customers ALTER COLUMN whatsapp_id TYPE %s%s', format_type(atttypid, atttypmod),
-                                             CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
-              FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
-             WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
-            UNION ALL SELECT NULL, format('COMMENT ON TABLE customers IS %L', obj_description('customers'::regclass, 'pg_class'))
-            UNION ALL SELECT NULL, 'ALTER TABLE customers ENABLE ROW LEVEL SECURITY'
-              FROM pg_class WHERE oid = 'customers'::regclass AND relrowsecurity
-            UNION ALL SELECT NULL, format('GRANT %s%s ON %s TO %s', privilege_type, columns, object, grantee::regrole)
-                                   || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
-              FROM (SELECT 'customers' AS object, '' AS columns, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'customers'::regclass
-                    UNION ALL SELECT 'customers', format('(%I)', attname), (aclexplode(attacl)).*
-                      FROM pg_attribute WHERE attrelid = 'customers'::regclass
-                    UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', (aclexplode(relacl)).*
-                      FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
-                     WHERE refobjid = 'customers'::regclass AND deptype IN ('a', 'i')) AS acl
-             WHERE grantee IN (to_regrole('anon'), to_regrole('authenticated'))) AS u (col, statement)));
 BEGIN
-    EXECUTE format('COMMENT ON CONSTRAINT fk_customers_businesses ON customers IS %L', legacy);
-    -- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM unnest(indexes) AS i), '');
-    EXECUTE (SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET DEFAULT now()', col)
-                               || CASE WHEN col = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamptz', col) ELSE '' END, ';')
-               FROM unnest('{created_at,updated_at}'::text[]) AS col);
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text) AS t (i)), '');
+    EXECUTE (SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET DEFAULT now()', attname)
+                               || CASE WHEN atttypid = 'timestamp'::regtype THEN format(', ALTER COLUMN %I TYPE timestamptz', attname) ELSE '' END, ';')
+               FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}'));
 END $times$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -906,23 +2548,116 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
 ) AS s (statement)), ''); END $each$;
 
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers', 'privilege', statement, needs_column, needs_role FROM (
+WITH held AS (
+    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+      FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS a JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+SELECT format($back$DO $do$ BEGIN
+    IF %2$L::boolean OR %1$L IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) THEN
+        GRANT %3$s %4$s ON customers TO %1$s %5$s;
+    END IF;
+END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
+       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
+  FROM held WHERE unconfined
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'privilege' AND m.statement = s.statement);
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH held AS (
+    SELECT a.*, (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+        OR privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls) AS taken, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role
+      FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS a LEFT JOIN pg_roles ON pg_roles.oid = grantee)
+SELECT statement FROM (
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON customers FROM %s CASCADE', privilege_type, grantor::regrole)
+      FROM held WHERE taken AND grantor <> relowner
+    UNION SELECT 2, format('GRANT %s %s ON customers TO %s', privilege_type, columns, role)
+                    || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+      FROM held WHERE NOT taken AND (grantor <> relowner OR is_grantable)
+       AND privilege_type IN (SELECT privilege_type FROM held WHERE taken AND grantor <> relowner)
+    UNION SELECT 3, format('REVOKE %s %s ON customers FROM %s CASCADE', privilege_type, columns, role)
+      FROM held WHERE taken
+    UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+      FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' CROSS JOIN LATERAL aclexplode(relacl)
+      LEFT JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')
+       AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+) AS s (stage, statement) ORDER BY stage, statement
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'DROP POLICY single_business ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'single_business' )
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY single_business ON customers AS %s TO %s USING (business_id = ''00000000-0000-0000-0000-000000000001'') WITH CHECK (business_id = ''00000000-0000-0000-0000-000000000001'')',
+              CASE WHEN EXISTS (SELECT FROM multi_tenant_rollback WHERE statement = 'ALTER TABLE customers ENABLE ROW LEVEL SECURITY') THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, string_agg(role, ', ' ORDER BY role))
+  FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS former HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE customers' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE customers' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON customers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
 CREATE POLICY app_service ON customers TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON customers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('customers') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_service;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('customers')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -964,54 +2699,83 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations times', 'type', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE conversations ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
+  FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype ORDER BY attname
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations times' AND m.kind = 'type' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations times', 'default', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE conversations ALTER COLUMN %I ', attname) || coalesce('SET DEFAULT ' || pg_get_expr(adbin, adrelid), 'DROP DEFAULT'), attname, NULL
+  FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+ WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') ORDER BY attname
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations times' AND m.kind = 'default' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations whatsapp_id', 'type', statement, needs_column, needs_role FROM (
+SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id TYPE %s%s', format_type(atttypid, atttypmod),
+              CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END), attname, NULL
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
+ WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations whatsapp_id' AND m.kind = 'type' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations', 'comment', statement, needs_column, needs_role FROM (
+SELECT format('COMMENT ON COLUMN conversations.%I IS %L', attname, col_description(attrelid, attnum)), attname, NULL
+  FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{id,whatsapp_id,message,role,timestamp,created_at}')
+ UNION ALL SELECT format('COMMENT ON TABLE conversations IS %L', obj_description('conversations'::regclass, 'pg_class')), NULL, NULL
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'comment' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations', 'access', statement, needs_column, needs_role FROM (
+SELECT 'ALTER TABLE conversations ENABLE ROW LEVEL SECURITY', NULL, NULL FROM pg_class WHERE oid = 'conversations'::regclass AND relrowsecurity
+ UNION ALL SELECT format('GRANT %s%s ON %s TO %s', privilege_type, columns, object, grantee::regrole)
+                  || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, col, rolname
+   FROM (SELECT 'conversations' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'conversations'::regclass
+         UNION ALL SELECT 'conversations', format('(%I)', attname), attname, (aclexplode(attacl)).*
+           FROM pg_attribute WHERE attrelid = 'conversations'::regclass
+         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
+           FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+          WHERE refobjid = 'conversations'::regclass AND deptype IN ('a', 'i')) AS acl
+   JOIN pg_roles ON pg_roles.oid = grantee
+  WHERE rolname IN ('anon', 'authenticated')
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'access' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'upgrade', 'index of conversations', statement, needs_column, needs_role FROM (
+SELECT pg_get_indexdef(i), NULL, NULL FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text) AS t (i)
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'upgrade' AND m.kind = 'index of conversations' AND m.statement = s.statement);
+
 ALTER TABLE conversations ADD COLUMN business_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000001';
 
 ALTER TABLE conversations ALTER COLUMN business_id SET DEFAULT COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, '00000000-0000-0000-0000-000000000001'::uuid);
 
 ALTER TABLE conversations ADD CONSTRAINT fk_conversations_businesses FOREIGN KEY (business_id) REFERENCES businesses (id) ON DELETE CASCADE NOT VALID;
 
--- The times of conversations get a zone and a default. What gives the table back as it was is kept in the comment on the
--- foreign key, which comes and goes with the revision: statements, each with the column that it needs.
+-- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
 DO $times$
-DECLARE
-    naive text[] := ARRAY(SELECT attname::text FROM pg_attribute
-                           WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype ORDER BY 1);
-    indexes regclass[] := ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY (naive))
- ORDER BY indexrelid::regclass::text);
-    legacy jsonb := jsonb_build_object('naive', naive, 'indexes', ARRAY(SELECT pg_get_indexdef(i) FROM unnest(indexes) AS i), 'undo', (
-        SELECT jsonb_agg(jsonb_build_array(col, statement) ORDER BY statement) FROM (
-            SELECT attname, concat(
-                       format('ALTER TABLE conversations ALTER COLUMN %I DROP DEFAULT', attname),
-                       CASE WHEN attname = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamp', attname) END,
-                       format(', ALTER COLUMN %I SET DEFAULT ', attname) || pg_get_expr(adbin, adrelid))
-              FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-             WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}')
-            UNION ALL SELECT attname, format('COMMENT ON COLUMN conversations.%I IS %L', attname, col_description(attrelid, attnum))
-              FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{id,whatsapp_id,message,role,timestamp,created_at}')
-            UNION ALL SELECT attname, format('ALTER TABLE conversations ALTER COLUMN whatsapp_id TYPE %s%s', format_type(atttypid, atttypmod),
-                                             CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
-              FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
-             WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
-            UNION ALL SELECT NULL, format('COMMENT ON TABLE conversations IS %L', obj_description('conversations'::regclass, 'pg_class'))
-            UNION ALL SELECT NULL, 'ALTER TABLE conversations ENABLE ROW LEVEL SECURITY'
-              FROM pg_class WHERE oid = 'conversations'::regclass AND relrowsecurity
-            UNION ALL SELECT NULL, format('GRANT %s%s ON %s TO %s', privilege_type, columns, object, grantee::regrole)
-                                   || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
-              FROM (SELECT 'conversations' AS object, '' AS columns, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'conversations'::regclass
-                    UNION ALL SELECT 'conversations', format('(%I)', attname), (aclexplode(attacl)).*
-                      FROM pg_attribute WHERE attrelid = 'conversations'::regclass
-                    UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', (aclexplode(relacl)).*
-                      FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
-                     WHERE refobjid = 'conversations'::regclass AND deptype IN ('a', 'i')) AS acl
-             WHERE grantee IN (to_regrole('anon'), to_regrole('authenticated'))) AS u (col, statement)));
 BEGIN
-    EXECUTE format('COMMENT ON CONSTRAINT fk_conversations_businesses ON conversations IS %L', legacy);
-    -- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM unnest(indexes) AS i), '');
-    EXECUTE (SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET DEFAULT now()', col)
-                               || CASE WHEN col = ANY (naive) THEN format(', ALTER COLUMN %I TYPE timestamptz', col) ELSE '' END, ';')
-               FROM unnest('{timestamp,created_at}'::text[]) AS col);
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text) AS t (i)), '');
+    EXECUTE (SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET DEFAULT now()', attname)
+                               || CASE WHEN atttypid = 'timestamp'::regtype THEN format(', ALTER COLUMN %I TYPE timestamptz', attname) ELSE '' END, ';')
+               FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}'));
 END $times$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -1071,23 +2835,116 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
 ) AS s (statement)), ''); END $each$;
 
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'conversations', 'privilege', statement, needs_column, needs_role FROM (
+WITH held AS (
+    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+      FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS a JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+SELECT format($back$DO $do$ BEGIN
+    IF %2$L::boolean OR %1$L IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) THEN
+        GRANT %3$s %4$s ON conversations TO %1$s %5$s;
+    END IF;
+END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
+       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
+  FROM held WHERE unconfined
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'privilege' AND m.statement = s.statement);
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+WITH held AS (
+    SELECT a.*, (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+        OR privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls) AS taken, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role
+      FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS a LEFT JOIN pg_roles ON pg_roles.oid = grantee)
+SELECT statement FROM (
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON conversations FROM %s CASCADE', privilege_type, grantor::regrole)
+      FROM held WHERE taken AND grantor <> relowner
+    UNION SELECT 2, format('GRANT %s %s ON conversations TO %s', privilege_type, columns, role)
+                    || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+      FROM held WHERE NOT taken AND (grantor <> relowner OR is_grantable)
+       AND privilege_type IN (SELECT privilege_type FROM held WHERE taken AND grantor <> relowner)
+    UNION SELECT 3, format('REVOKE %s %s ON conversations FROM %s CASCADE', privilege_type, columns, role)
+      FROM held WHERE taken
+    UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+      FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' CROSS JOIN LATERAL aclexplode(relacl)
+      LEFT JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')
+       AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+) AS s (stage, statement) ORDER BY stage, statement
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'DROP POLICY single_business ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'single_business' )
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY single_business ON conversations AS %s TO %s USING (business_id = ''00000000-0000-0000-0000-000000000001'') WITH CHECK (business_id = ''00000000-0000-0000-0000-000000000001'')',
+              CASE WHEN EXISTS (SELECT FROM multi_tenant_rollback WHERE statement = 'ALTER TABLE conversations ENABLE ROW LEVEL SECURITY') THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, string_agg(role, ', ' ORDER BY role))
+  FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS former HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
+
 ALTER TABLE conversations ENABLE ROW LEVEL SECURITY;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM (SELECT 'TABLE conversations' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS o (name), unnest('{PUBLIC,anon,authenticated}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL
-) AS s (statement)), ''); END $each$;
-
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) FROM (SELECT 'TABLE conversations' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS o (name) WHERE name LIKE 'SEQUENCE %'
-) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_tenant ON conversations TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
 
 CREATE POLICY app_service ON conversations TO app_service USING (true) WITH CHECK (true);
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_tenant;
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON conversations TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_service;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass('conversations')) AS numbers (oid)
+) AS s (statement)), ''); END $each$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1114,25 +2971,25 @@ $step$;
 -- drop what an interrupted run left of: an index of customers
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SET lock_timeout = '200ms';
 
 -- an index of customers
 
 SET lock_timeout = '60000ms';
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- drop what an interrupted run left of: an index of conversations
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SET lock_timeout = '200ms';
 
 -- an index of conversations
 
 SET lock_timeout = '60000ms';
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT jsonb_array_elements_text(obj_description(oid, 'pg_constraint')::jsonb -> 'indexes') FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- drop what an interrupted run left of: index ix_conversations_timestamp
@@ -1267,6 +3124,54 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers', 'plain index', statement, needs_column, needs_role FROM (
+SELECT CASE relname WHEN 'ix_customers_whatsapp_id_001' THEN 'DROP INDEX IF EXISTS ix_customers_whatsapp_id'
+                    WHEN 'ix_customers_whatsapp_id' THEN NULL
+                    ELSE format('ALTER INDEX IF EXISTS ix_customers_whatsapp_id RENAME TO %I', relname) END, NULL, NULL
+  FROM pg_class WHERE oid = (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)')
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'plain index' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'unique', 'index', statement, needs_column, needs_role FROM (
+-- What kept whatsapp_id unique in the whole database, built under a name of ours first. index: index or name.
+SELECT CASE 'index'
+       WHEN 'index' THEN replace(definition, format(' INDEX %I ON ', relname), format(' INDEX multi_tenant_rollback_%s ON ', place))
+       ELSE CASE WHEN k.oid IS NULL THEN format('ALTER INDEX multi_tenant_rollback_%s RENAME TO %I', place, relname)
+                 ELSE format('ALTER TABLE customers ADD CONSTRAINT %I UNIQUE USING INDEX multi_tenant_rollback_%s%s%s', conname, place,
+                             CASE WHEN condeferrable THEN ' DEFERRABLE' END, CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END)
+            END || coalesce(format('; COMMENT ON INDEX %I IS %L', relname, obj_description(index, 'pg_class')), '')
+       END, NULL, NULL
+  FROM (SELECT indexrelid AS index, pg_get_indexdef(indexrelid) AS definition, relname, row_number() OVER (ORDER BY relname) AS place
+          FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')) AS i
+  LEFT JOIN pg_constraint AS k ON conindid = index AND contype = 'u'
+ ORDER BY place
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'unique' AND m.kind = 'index' AND m.statement = s.statement);
+
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'customers', 'unique', statement, needs_column, needs_role FROM (
+-- What kept whatsapp_id unique in the whole database, built under a name of ours first. name: index or name.
+SELECT CASE 'name'
+       WHEN 'index' THEN replace(definition, format(' INDEX %I ON ', relname), format(' INDEX multi_tenant_rollback_%s ON ', place))
+       ELSE CASE WHEN k.oid IS NULL THEN format('ALTER INDEX multi_tenant_rollback_%s RENAME TO %I', place, relname)
+                 ELSE format('ALTER TABLE customers ADD CONSTRAINT %I UNIQUE USING INDEX multi_tenant_rollback_%s%s%s', conname, place,
+                             CASE WHEN condeferrable THEN ' DEFERRABLE' END, CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END)
+            END || coalesce(format('; COMMENT ON INDEX %I IS %L', relname, obj_description(index, 'pg_class')), '')
+       END, NULL, NULL
+  FROM (SELECT indexrelid AS index, pg_get_indexdef(indexrelid) AS definition, relname, row_number() OVER (ORDER BY relname) AS place
+          FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')) AS i
+  LEFT JOIN pg_constraint AS k ON conindid = index AND contype = 'u'
+ ORDER BY place
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'unique' AND m.statement = s.statement);
+
 ALTER TABLE customers ADD CONSTRAINT uq_customers_business_id_whatsapp_id UNIQUE USING INDEX uq_customers_business_id_whatsapp_id;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -1274,7 +3179,7 @@ DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass)
             ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END
   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype = 'u'
- WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indpred IS NULL AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
+ WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
 ) AS s (statement)), ''); END $each$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -1303,14 +3208,14 @@ SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (
 END
 $step$;
 
--- restore multi_tenant_archive
+-- restore the rows of multi_tenant_archive
 
 DO $step$
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF to_regnamespace('multi_tenant_archive') IS NULL THEN
+    IF NOT to_regclass('multi_tenant_archive.conversations') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -1328,22 +3233,23 @@ DECLARE
     restored bigint;
     lost bigint;
 BEGIN
-    -- A team's own triggers have no part in the move.
+    -- A team's own triggers have no part in the move; writers wait only where there are any.
     SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass, tgname), ';'),
            string_agg(format('ALTER TABLE %s ENABLE %s TRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS' END, tgname), ';')
       INTO triggers_off, triggers_on FROM pg_trigger
-     WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-       AND tgfoid IS DISTINCT FROM to_regprocedure('set_updated_at()')::oid;
+     WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 20 > 0
+       AND tgname <> ALL ('{set_updated_at}');
     EXECUTE coalesce(triggers_off, '');
-    EXECUTE (-- One statement: keys between these tables, a team's own too, are asked at its end. Columns go by their names.
-SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM multi_tenant_archive.%1$I)',
-                                    relname, columns), ', ') || ' SELECT'
-  FROM (SELECT relname, string_agg(quote_ident(old.attname), ', ') AS columns
-          FROM pg_class AS c JOIN pg_attribute AS old ON old.attrelid = c.oid AND old.attnum > 0 AND NOT old.attisdropped
-          JOIN pg_attribute AS new ON new.attrelid = to_regclass(relname) AND new.attname = old.attname AND new.attgenerated = ''
-         WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relname = ANY ('{customers,conversations}') GROUP BY relname) AS t);
+    -- One statement: keys between the two tables, a team's own too, are asked at its end. Columns go by their names.
+    EXECUTE (SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM multi_tenant_archive.%1$I)',
+                                                 relname, columns), ', ') || ' SELECT'
+               FROM (SELECT relname, string_agg(quote_ident(old.attname), ', ') AS columns
+                       FROM pg_class AS c JOIN pg_attribute AS old ON old.attrelid = c.oid AND old.attnum > 0 AND NOT old.attisdropped
+                       JOIN pg_attribute AS new ON new.attrelid = to_regclass(relname) AND new.attname = old.attname AND new.attgenerated = ''
+                      WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relname IN ('customers', 'conversations') GROUP BY relname) AS t);
     UPDATE conversations AS c SET whatsapp_number_id = d.whatsapp_number_id, whatsapp_message_id = d.whatsapp_message_id
-      FROM multi_tenant_archive.default_messages AS d WHERE d.id = c.id AND c.business_id = '00000000-0000-0000-0000-000000000001';
+      FROM multi_tenant_archive.default_messages AS d
+     WHERE (d.id, d.whatsapp_id, d.created_at) = (c.id, c.whatsapp_id, c.created_at) AND c.business_id = '00000000-0000-0000-0000-000000000001';
     GET DIAGNOSTICS restored = ROW_COUNT;
     SET CONSTRAINTS ALL IMMEDIATE;
     EXECUTE coalesce(triggers_on, '');
@@ -1351,9 +3257,7 @@ SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDIN
     IF lost IS NOT NULL THEN
         RAISE NOTICE '% archived links were dropped: their messages were deleted since', lost;
     END IF;
-    SET LOCAL client_min_messages = warning;
-    DROP SCHEMA multi_tenant_archive CASCADE;
-    SET LOCAL client_min_messages = notice;
+    DROP TABLE multi_tenant_archive.customers, multi_tenant_archive.conversations, multi_tenant_archive.default_messages;
 EXCEPTION WHEN integrity_constraint_violation THEN
     RAISE EXCEPTION 'a row of the schema multi_tenant_archive does not fit (%): change that row there, or the constraint, and run alembic upgrade head again', SQLERRM;
 END $restore$;
@@ -1380,7 +3284,126 @@ END $restore$;
 END
 $step$;
 
+-- restore user names, drop multi_tenant_archive
+
+DO $step$
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF to_regnamespace('multi_tenant_archive') IS NULL THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            LOCK TABLE customers IN SHARE UPDATE EXCLUSIVE MODE;
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- By itself, for here writers wait: a restored name is no change of the customer, so updated_at stays.
+DO $restore$
+DECLARE
+    triggers_off text;
+    triggers_on text;
+    restored bigint;
+    lost bigint;
+BEGIN
+    IF EXISTS (SELECT FROM multi_tenant_archive.default_customers) THEN
+        -- A team's own triggers have no part in the move; writers wait only where there are any.
+    SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass, tgname), ';'),
+           string_agg(format('ALTER TABLE %s ENABLE %s TRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS' END, tgname), ';')
+      INTO triggers_off, triggers_on FROM pg_trigger
+     WHERE tgrelid IN (to_regclass('customers')) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 > 0
+       AND tgname <> ALL ('{}');
+    EXECUTE coalesce(triggers_off, '');
+        UPDATE customers AS c SET whatsapp_user_id = d.whatsapp_user_id, username = d.username
+          FROM multi_tenant_archive.default_customers AS d
+         WHERE (d.id, d.whatsapp_id, d.created_at) = (c.id, c.whatsapp_id, c.created_at) AND c.business_id = '00000000-0000-0000-0000-000000000001';
+        GET DIAGNOSTICS restored = ROW_COUNT;
+        SET CONSTRAINTS ALL IMMEDIATE;
+        EXECUTE coalesce(triggers_on, '');
+        SELECT nullif(count(*) - restored, 0) INTO lost FROM multi_tenant_archive.default_customers;
+        IF lost IS NOT NULL THEN
+            RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
+        END IF;
+    END IF;
+    SET LOCAL client_min_messages = warning;
+    DROP SCHEMA multi_tenant_archive CASCADE;
+    SET LOCAL client_min_messages = notice;
+END $restore$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
+
 BEGIN;
+
+-- what a rollback gives back is complete
+
+DO $step$
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF EXISTS (SELECT FROM multi_tenant_rollback WHERE kind = 'number of rows') THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'fact', 'number of rows', statement, needs_column, needs_role FROM (
+SELECT count(*)::text, NULL, NULL FROM multi_tenant_rollback
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'fact' AND m.kind = 'number of rows' AND m.statement = s.statement);
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
 
 UPDATE alembic_version SET version_num='001' WHERE alembic_version.version_num = '000';
 

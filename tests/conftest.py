@@ -1,7 +1,9 @@
 """A real server for the whole run, and databases cloned from templates that were migrated once."""
 
 import os
+import pwd
 import signal
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from app.embedded import embedded_url
-from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain
+from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,6 +82,8 @@ class _database:  # noqa: N801
         engine = engine_of(self.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(f"ALTER DATABASE {self.url.database} SET timezone TO 'UTC'"))
+            # Else a member of app_tenant that one test makes would stand in the way of another's upgrade.
+            connection.execute(text(f"REVOKE CONNECT ON DATABASE {self.url.database} FROM PUBLIC"))
         return self.url
 
     def __exit__(self, *_: object) -> None:
@@ -145,3 +149,56 @@ def bot_settings(database: URL) -> Iterator[URL]:
     """The test's database as the one that `app.db` uses."""
     with environment(DATABASE_URL=plain(database)):
         yield database
+
+
+@pytest.fixture(scope="module")
+def own_server(server: URL) -> Iterator[URL]:
+    """Another server of the kind under test."""
+    with tempfile.TemporaryDirectory(prefix="roles-tests-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        if "TEST_DATABASE_URL" not in os.environ:
+            yield embedded_url(Path(folder) / "data")
+            return
+        binaries = Path(scalar(server, "SELECT setting FROM pg_config WHERE name = 'BINDIR'"))
+        if not (binaries / "initdb").exists():
+            pytest.skip(
+                "the server of TEST_DATABASE_URL is elsewhere, and a second one of its kind cannot be started here"
+            )
+        user = "postgres" if os.geteuid() == 0 else None
+        if user:
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        data, options = f"{folder}/data", f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+
+        def run(name: str, *arguments: str) -> None:
+            command = [str(binaries / name), "-D", data, *arguments]
+            subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, timeout=120)
+
+        run("initdb", "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
+        run("pg_ctl", "-w", "-l", f"{folder}/log", "-o", options, "start")
+        yield URL.create("postgresql+psycopg2", "postgres", database="postgres", query={"host": folder})
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+
+@pytest.fixture
+def make_fresh(own_server: URL) -> Iterator[MakeDatabase]:
+    """Makes single-business databases, owned by the superuser, on a server without roles of anybody."""
+    names = []
+
+    def make(name: str = "") -> URL:
+        names.append(name or f"test_{uuid.uuid4().hex[:8]}")
+        execute(own_server, f"CREATE DATABASE {names[-1]}", f"ALTER DATABASE {names[-1]} SET timezone TO 'UTC'")
+        url = own_server.set(database=names[-1])
+        load_legacy(url)
+        return url
+
+    yield make
+    for name in names:
+        execute(own_server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    for (role,) in rows(own_server, "SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384"):
+        execute(own_server, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.fixture
+def fresh(make_fresh: MakeDatabase) -> URL:
+    """A single-business database on a server without roles of anybody."""
+    return make_fresh()

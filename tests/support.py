@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from alembic import command
 from app.config import get_settings
 from app.db import get_engine
-from app.migration import drift
+from app.migration.catalogue import Catalogue
+from app.migration.catalogue import catalogue as read_catalogue
 
 ROOT = Path(__file__).parent.parent
 LEGACY = Path(__file__).parent / "legacy"
@@ -206,10 +207,10 @@ def pg_dump(url: URL, *arguments: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line and not line.startswith(noise)]
 
 
-def catalogue(url: URL, schema: str = "public") -> drift.Catalogue:
+def catalogue(url: URL, schema: str = "public") -> Catalogue:
     """The schema's catalogue, as the drift check reads it."""
     with engine_of(url).connect() as connection:
-        return drift.catalogue(connection, schema)
+        return read_catalogue(connection, schema)
 
 
 def contents(connection: Connection, tables: Sequence[str] = SCHEMA_TABLES) -> dict[str, list[str]]:
@@ -220,10 +221,10 @@ def contents(connection: Connection, tables: Sequence[str] = SCHEMA_TABLES) -> d
     }
 
 
-def state(url: URL, *tables: str) -> tuple[drift.Catalogue, dict[str, list[str]]]:
+def state(url: URL, *tables: str) -> tuple[Catalogue, dict[str, list[str]]]:
     """Catalogue and rows, for showing that nothing was changed."""
     with engine_of(url).connect() as connection:
-        return drift.catalogue(connection, "public"), contents(connection, tables or SCHEMA_TABLES)
+        return read_catalogue(connection, "public"), contents(connection, tables or SCHEMA_TABLES)
 
 
 def add_business(url: URL, business: str = OTHER_ID, name: str = "Other") -> None:

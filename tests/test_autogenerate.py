@@ -285,12 +285,15 @@ def test_autogenerate_that_finds_nothing_writes_no_revision(copy: Copy) -> None:
     copy.write("app/models/booking.py", BOOKING)
     before = sorted((copy.folder / "alembic/versions").glob("*.py"))
     assert copy.refused("revision", "--autogenerate", "-m", "bookings") == (
-        "FAILED: No difference found between models and database: is the model imported in app/models/__init__.py?"
+        "FAILED: No difference found between models and database that a revision can write: is the model imported in "
+        "app/models/__init__.py? What was changed by hand alembic check names."
     )
     assert sorted((copy.folder / "alembic/versions").glob("*.py")) == before
     copy.alembic("revision", "-m", "by hand")
 
 
-def test_drift_alone_becomes_a_remark(copy: Copy) -> None:
+def test_drift_alone_writes_no_revision(copy: Copy) -> None:
     execute(copy.url, "ALTER POLICY app_tenant ON customers USING (true)")
-    assert "pass  # drift, to be mended by hand: policy app_tenant on customers" in copy.revise("nothing")
+    assert "What was changed by hand alembic check names." in copy.refused(
+        "revision", "--autogenerate", "-m", "nothing"
+    )

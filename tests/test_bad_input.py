@@ -18,14 +18,15 @@ HAND_MADE = "CREATE TABLE businesses (id serial PRIMARY KEY, name text)"
 
 
 def refusal(url: URL | str, *arguments: str) -> str:
-    """What the command refuses with: the only line on stderr but for progress, which is indented."""
+    """What the command refuses with, all of stderr but for progress, which is indented: a sentence, or a list of them."""
     done = run_alembic(url, *(arguments or ("upgrade", "head")))
-    assert done.returncode != 0
+    assert done.returncode == 255
     assert done.stdout == ""
-    (line,) = (line for line in done.stderr.splitlines() if not re.fullmatch(r"  .*: \d+\.\d\d s", line))
-    assert PASSWORD not in line
-    assert re.fullmatch(r"FAILED: .*[^.?:]\.", line), line
-    return line.removeprefix("FAILED: ")
+    said = "\n".join(line for line in done.stderr.splitlines() if not re.fullmatch(r"  .*: \d+\.\d\d s", line))
+    assert PASSWORD not in said
+    one, several = r"FAILED: .*([^.?:]\.|;)", r"FAILED: \d+ things stand in the way:(\n- .+)+"
+    assert re.fullmatch(one, said) or re.fullmatch(several, said), said
+    return said.removeprefix("FAILED: ")
 
 
 def held(url: URL, *tables: str) -> dict[str, list[str]]:
@@ -47,7 +48,11 @@ def refusal_of(url: URL, *arguments: str, tables: tuple[str, ...] = ("customers"
 def role(server: URL, empty: URL) -> Iterator[URL]:
     """The empty database as a role that may log in, and nothing else."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    execute(server, f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+    execute(
+        server,
+        f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'",
+        f"GRANT CONNECT ON DATABASE {empty.database} TO {name}",
+    )
     yield empty.set(username=name, password=PASSWORD)
     execute(empty, f"DROP OWNED BY {name}")
     execute(server, f"DROP ROLE {name}")
@@ -146,11 +151,12 @@ def test_a_role_that_may_not_create_roles(empty: URL, role: URL, migrated_templa
     execute(empty, f"GRANT CREATE ON SCHEMA public TO {role.username}")
     sentence = refusal_of(role, tables=())
     assert sentence.startswith(f"role {role.username} may not create or grant the roles app_tenant and app_service: ")
-    assert f"GRANT app_tenant, app_service TO {role.username} WITH ADMIN OPTION." in sentence
+    assert f"GRANT app_tenant, app_service TO {role.username}." in sentence
 
 
 def test_a_role_that_does_not_own_the_tables(canonical: URL, role: URL) -> None:
     other = role.set(database=canonical.database)
+    execute(canonical, f"GRANT CONNECT ON DATABASE {canonical.database} TO {role.username}")
     execute(canonical, f"GRANT ALL ON SCHEMA public TO {role.username}")
     before = catalogue(canonical)
     owner = canonical.username
@@ -208,9 +214,8 @@ def test_a_legacy_table_that_does_not_fit(canonical: URL, spoil: str, says: str)
     execute(canonical, spoil)
     tables = ("customers",) if "DROP TABLE" in spoil else ("customers", "conversations")
     sentence = refusal_of(canonical, tables=tables)
-    assert sentence.startswith("the tables of this database do not fit revision 000: ")
+    assert "the tables of this database do not fit revision 000: " in sentence
     assert says in sentence
-    assert sentence.endswith("; mend that and run the same command again.")
 
 
 def test_every_misfit_is_named_in_the_one_sentence(canonical: URL) -> None:

@@ -13,7 +13,20 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import TOKEN_KEY, MakeDatabase
-from tests.support import ROOT, add_business, catalogue, load_legacy, pg_binary, plain, scalar
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    ROOT,
+    add_business,
+    catalogue,
+    execute,
+    load_legacy,
+    migrate,
+    pg_binary,
+    plain,
+    rows,
+    scalar,
+)
 
 FORMATS = ("bash", "python", "ini", "sql")
 PLACEHOLDER = "postgresql://user:password@host:5432/database"
@@ -138,14 +151,30 @@ def test_rolling_back(database: URL) -> None:
 
 def test_tenancy(database: URL) -> None:
     login = f"bot_{database.database}"
-    (sql,) = blocks("docs/tenancy.md", "sql")
+    sql, _, _ = blocks("docs/tenancy.md", "sql")
     sql = sql.replace("CREATE ROLE bot", f"CREATE ROLE {login}").replace("TO bot", f"TO {login}")
-    done = shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' <<'E'\n{sql}\nDROP ROLE {login};\nE", ROOT)
+    sql = sql.replace("DATABASE postgres", f"DATABASE {database.database}")
+    dropped = f"DROP OWNED BY {login};\nDROP ROLE {login};"
+    done = shell(f"psql -v ON_ERROR_STOP=1 '{plain(database)}' <<'E'\n{sql}\n{dropped}\nE", ROOT)
     assert done.returncode == 0, done.stderr
     (tokens,) = blocks("docs/tenancy.md", "bash")
     done = shell(tokens, ROOT, DATABASE_URL=plain(database), ACCESS_TOKEN_KEYS=TOKEN_KEY)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()[0]) == 44
+
+
+def test_a_bot_moves_to_a_confined_login(canonical: URL) -> None:
+    login, name = f"bot_{canonical.database}", str(canonical.database)
+    _, move, close = blocks("docs/tenancy.md", "sql")
+    for sql in (move.replace("old_bot", login), close.replace("staging_bot, staging_owner", login)):
+        execute(canonical, *sql.replace("DATABASE staging", f"DATABASE {name}").split(";\n"))
+    migrate(canonical)
+    add_business(canonical)
+    execute(canonical, f"INSERT INTO customers (business_id, whatsapp_id, name) VALUES ('{OTHER_ID}', '1', 'x')")
+    bot = canonical.set(username=login)
+    execute(bot, "INSERT INTO customers (whatsapp_id, name) VALUES ('new', 'Ana')")
+    assert rows(bot, "SELECT DISTINCT business_id::text FROM customers") == [(DEFAULT_ID,)]
+    execute(canonical, f"DROP OWNED BY {login}", f"DROP ROLE {login}")
 
 
 def test_adding_a_table(tmp_path: Path, database: URL) -> None:
@@ -169,7 +198,7 @@ def test_adding_a_table(tmp_path: Path, database: URL) -> None:
 
 
 def test_no_block_is_left_out() -> None:
-    """Every block of every document is run by a test above, or by those of the scripts."""
+    """Every block of every document is run by a test above, by those of the scripts, or by tests/test_backup.py."""
     counts = {
         path.relative_to(ROOT).as_posix(): len(re.findall(r"^```\w", path.read_text(encoding="utf-8"), re.MULTILINE))
         for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
@@ -178,10 +207,12 @@ def test_no_block_is_left_out() -> None:
     assert {name: n for name, n in counts.items() if n} == {
         "README.md": 8 + mermaid,
         "docs/adding-a-table.md": 4,
+        "docs/backup.md": 3,
         "docs/migrating.md": 2,
         "docs/own-alembic.md": 10,
         "docs/rolling-back.md": 2,
-        "docs/tenancy.md": 2,
+        "docs/scaling.md": 4,
+        "docs/tenancy.md": 4,
     }
 
 

@@ -4,6 +4,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.drift import lines
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -67,6 +68,8 @@ def test_keys_of_a_team_between_customers_and_messages_lose_no_row(shops: URL, r
         f"ALTER TABLE conversations ADD customer_id int REFERENCES customers (id) {rule}",
         f"ALTER TABLE conversations ADD answers int REFERENCES conversations (id) {rule}",
         f"ALTER TABLE customers ADD last_message_id int REFERENCES conversations (id) {rule}",
+        "GRANT INSERT (last_message_id), UPDATE (last_message_id) ON customers TO app_tenant",
+        "GRANT INSERT (customer_id, answers), UPDATE (customer_id, answers) ON conversations TO app_tenant",
         "UPDATE conversations SET customer_id = id, answers = id",
         "UPDATE customers SET last_message_id = id",
     )
@@ -145,7 +148,7 @@ def test_what_would_keep_whatsapp_id_unique_across_businesses_is_named(canonical
 
 
 def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canonical: URL) -> None:
-    """Neither says anything about other businesses, nor does an exclusion constraint serve as the look-up's index."""
+    """A key with the id says nothing about other businesses; the exclusion does, which the check names afterwards."""
     execute(
         canonical,
         "CREATE UNIQUE INDEX id_with_number ON customers (id, whatsapp_id)",
@@ -157,7 +160,9 @@ def test_a_key_with_the_id_and_an_exclusion_of_another_table_go_both_ways(canoni
     migrate(canonical, "upgrade", "000")
     before = state(canonical, "customers", "conversations")
     migrate(canonical)
-    check(canonical)
+    assert [line.split(";")[0] for line in lines(canonical)] == [
+        "index apart on conversations: not declared, found unique across businesses"
+    ]  # fmt: skip
     migrate(canonical, "downgrade", "-1")
     assert state(canonical, "customers", "conversations") == before
 

@@ -12,7 +12,8 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, event, text
 
-from app.migration import drift, runner
+from app.migration import runner
+from app.migration.catalogue import catalogue as read_catalogue
 from app.migration.runner import RUNNER_LOCK
 from app.report import report
 from tests.conftest import MakeDatabase
@@ -79,7 +80,7 @@ def state(url: URL) -> State:
     found: State = {}
     with engine_of(url).connect() as connection:
         for schema in ("public", "multi_tenant_archive"):
-            found[schema] = drift.catalogue(connection, schema)
+            found[schema] = read_catalogue(connection, schema)
             tables = connection.execute(
                 text(
                     "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(:schema)"
@@ -87,6 +88,8 @@ def state(url: URL) -> State:
                 {"schema": schema},
             )
             found |= contents(connection, tables.scalars().all())
+    if isinstance(kept := found.get("multi_tenant_rollback"), list):  # a number that was lost with a transaction
+        found["multi_tenant_rollback"] = sorted(re.sub(r'"id": \d+, ', "", row) for row in kept)
     if not found["multi_tenant_archive"] and isinstance(businesses := found.get("businesses"), list):
         found["businesses"] = [re.sub(r'"(created|updated)_at": "[^"]+"', "", row) for row in businesses]
     return found
@@ -220,7 +223,7 @@ def test_an_interrupted_upgrade_is_finished_before_it_is_rolled_back(
     assert state(url) == before
     migrate(url)
     assert says("no migration was interrupted")
-    with connection_lost_before(6, url), pytest.raises(CommandError):
+    with connection_lost_before(11, url), pytest.raises(CommandError):
         migrate(url, "downgrade", "-1")
     assert says("a rollback was interrupted: finish it with alembic downgrade -1")
     migrate(url, "downgrade", "-1")

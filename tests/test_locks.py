@@ -164,16 +164,25 @@ def rows_read_under_locks(url: URL) -> Iterator[dict[str, int]]:
         event.remove(Engine, "after_cursor_execute", after)
 
 
+LARGE = """
+INSERT INTO customers (whatsapp_id, name, created_at, updated_at)
+    SELECT 'large ' || n, repeat('x', 100), now(), now() FROM generate_series(1, 60000) AS n;
+INSERT INTO conversations (whatsapp_id, message, role, timestamp, created_at)
+    SELECT 'large', repeat('x', 1900), 'user', now(), now() FROM generate_series(1, 5000)"""
+
+
 def test_no_step_scans_sorts_or_rewrites_under_a_lock(legacy: URL) -> None:
-    execute(legacy, GUARD)
+    """A rollback narrows whatsapp_id of a table that is written anew in a moment: these are larger."""
+    execute(legacy, LARGE, GUARD)
     before = rows(legacy, FILES)
     with rows_read_under_locks(legacy) as read:
         migrate(legacy)
         migrate(legacy, "downgrade", "-1")
     assert rows(legacy, FILES) == before
-    moves = {step for step in read if "LOCK TABLE customers, conversations" in step}
+    moves = {step for step in read if "DELETE FROM conversations" in step}
     assert len(moves) == 1
-    assert {step: n for step, n in read.items() if n and step not in moves} == {}
+    # Less than before is the count of an index that went.
+    assert {step: n for step, n in read.items() if n > 0 and step not in moves} == {}
     assert len(read) > 8
 
 

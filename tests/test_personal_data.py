@@ -29,7 +29,7 @@ def shops(bot_settings: URL) -> URL:
     for n, business in enumerate((DEFAULT_ID, OTHER_ID)):
         execute(
             bot_settings,
-            f"INSERT INTO customers (business_id, whatsapp_id, name, whatsapp_user_id) VALUES ('{business}', '57300', 'Zoë 💈', 'US.1')",
+            f"INSERT INTO customers (business_id, whatsapp_id, name, whatsapp_user_id) VALUES ('{business}', '57300', 'Zoë 💈', 'US.13491208655302741918')",
             f"INSERT INTO whatsapp_numbers (business_id, phone_number, access_token) VALUES ('{business}', '+5730012345{n}0', '{CIPHERTEXT}')",
             f"INSERT INTO users (email, password_hash) VALUES ('{n}@x.co', '{HASH}')",
             f"INSERT INTO user_businesses (user_id, business_id, role) SELECT id, '{business}', 'owner' FROM users WHERE email = '{n}@x.co'",
@@ -71,7 +71,7 @@ def test_an_export_holds_every_row_of_the_business_and_no_secret(session: Sessio
         personal_data.export_business(session, OTHER_ID, tmp_path / "out")
 
 
-@pytest.mark.parametrize("named", ["57300", "US.1"])
+@pytest.mark.parametrize("named", ["57300", "US.13491208655302741918"])
 def test_a_customer_is_erased_with_the_messages_of_that_business_only(session: Session, shops: URL, named: str) -> None:
     assert personal_data.erase_customer(session, OTHER_ID, named) == {"conversations": 1, "customers": 1}
     session.commit()

@@ -12,9 +12,9 @@ from threading import Thread
 from uuid import UUID
 
 import pytest
-from sqlalchemy import URL, Engine, create_engine, select, text
+from sqlalchemy import URL, Engine, select, text
 
-from app.db import CONNECT_ARGS, tenant_session
+from app.db import make_engine, tenant_session
 from app.models import Conversation, Customer
 from app.models.base import TenantScopeError
 from app.queries import record_message
@@ -41,7 +41,12 @@ default_pool_size = 1
 def login(database: URL) -> Iterator[str]:
     """The recommended login: it owns nothing and is a member of both roles."""
     name = f"bot_{uuid.uuid4().hex[:8]}"
-    execute(database, f"CREATE ROLE {name} LOGIN PASSWORD 'bot'", f"GRANT app_tenant, app_service TO {name}")
+    execute(
+        database,
+        f"CREATE ROLE {name} LOGIN PASSWORD 'bot'",
+        f"GRANT app_tenant, app_service TO {name}",
+        f"GRANT CONNECT ON DATABASE {database.database} TO {name}",
+    )
     yield name
     execute(database, f"REASSIGN OWNED BY {name} TO CURRENT_USER", f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
@@ -73,7 +78,7 @@ def pooled(database: URL, login: str, tmp_path: Path) -> Iterator[Engine]:
         drain = Thread(target=process.stderr.read, daemon=True)
         drain.start()
         url = URL.create("postgresql+psycopg2", "anybody", host="127.0.0.1", port=port, database="shop")
-        engine = create_engine(url, pool_size=2, max_overflow=0, connect_args=CONNECT_ARGS)
+        engine = make_engine(url, pool_size=2, max_overflow=0)
         yield engine
         engine.dispose()
         process.terminate()
@@ -109,6 +114,36 @@ def test_interleaved_sessions_never_see_each_other(pooled: Engine) -> None:
         with pooled.connect() as neither:  # the login itself is unconfined again, and no scope is left
             assert neither.execute(WHO).one()[1] == ""
             assert neither.execute(text("SELECT count(*) FROM customers WHERE age IS NULL")).scalar() == 6
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close"])
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [
+        ("SET statement_timeout = 77000", "SELECT 1 WHERE current_setting('statement_timeout') = '77s'"),
+        ("CREATE TEMP TABLE customers (a int)", "SELECT 1 WHERE to_regclass('pg_temp.customers') IS NOT NULL"),
+        ("PREPARE p AS SELECT 1", "SELECT 1 FROM pg_prepared_statements"),
+        ("SELECT pg_advisory_lock(1)", "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"),
+    ],
+)
+def test_what_text_leaves_goes_before_the_pooler_gives_the_connection_away(
+    pooled: Engine, statement: str, left: str, end: str
+) -> None:
+    """With the end of the transaction in one message: after it, the server's connection is another client's."""
+    with tenant_session(A, bind=pooled) as a, pooled.connect() as other:
+        a.execute(text(statement))
+        getattr(a, end)()
+        assert other.execute(text(left)).all() == []
+
+
+def test_a_scope_of_one_client_ends_with_its_transaction(pooled: Engine) -> None:
+    with tenant_session(A, bind=pooled) as a, pooled.connect() as other:
+        a.add(Customer(whatsapp_id="1", name="of A"))
+        a.flush()
+        with pytest.raises(TenantScopeError):
+            a.execute(text("COMMIT; SET ROLE app_service"))
+        a.rollback()
+        assert other.execute(WHO).one()[0] != "app_service"
 
 
 def test_two_threads_never_see_each_other(pooled: Engine) -> None:

@@ -108,7 +108,7 @@ def by_alembic(
 
 def heads(sql: str) -> list[str]:
     """The script cut after each of its statements, the whole last."""
-    ends = [m.end() for m in re.finditer(r"(\$\w*\$).*?\1|;\n|\\gexec\n|^\\set.*\n", sql, re.S) if not m[1]]
+    ends = [m.end() for m in re.finditer(r"(\$\w*\$).*?\1|;\n|\\gexec\n|^\\set[^\n]*\n", sql, re.S | re.M) if not m[1]]
     return [sql[:end] for end in ends]
 
 

@@ -205,14 +205,14 @@ def test_no_uuid_is_refused_before_anything(engine: Engine) -> None:
 
 def test_a_login_that_is_no_member_of_app_tenant_gets_nowhere(database: URL) -> None:
     login = f"stranger_{uuid.uuid4().hex[:8]}"
-    execute(database, f"CREATE ROLE {login} LOGIN")
+    execute(database, f"CREATE ROLE {login} LOGIN", f"GRANT CONNECT ON DATABASE {database.database} TO {login}")
     try:
         with tenant_session(A, bind=engine_of(database.set(username=login))) as session:
             for _ in range(2):
                 with pytest.raises(DBAPIError, match="permission denied to set role"):
                     session.execute(WHO)
     finally:
-        execute(database, f"DROP ROLE {login}")
+        execute(database, f"DROP OWNED BY {login}", f"DROP ROLE {login}")
 
 
 def test_a_long_session_keeps_no_connection_of_the_past(engine: Engine) -> None:
@@ -232,9 +232,14 @@ def test_a_long_session_keeps_no_connection_of_the_past(engine: Engine) -> None:
 def login(database: URL) -> Iterator[URL]:
     """A login that owns nothing and is a member of both roles."""
     name = f"bot_{uuid.uuid4().hex[:8]}"
-    execute(database, f"CREATE ROLE {name} LOGIN", f"GRANT app_tenant, app_service TO {name}")
+    execute(
+        database,
+        f"CREATE ROLE {name} LOGIN",
+        f"GRANT app_tenant, app_service TO {name}",
+        f"GRANT CONNECT ON DATABASE {database.database} TO {name}",
+    )
     yield database.set(username=name)
-    execute(database, f"DROP ROLE {name}")
+    execute(database, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 def test_the_webhook_flow_as_the_recommended_login(database: URL, login: URL) -> None:

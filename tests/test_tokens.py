@@ -316,7 +316,12 @@ def test_rotation_in_batches(bot_settings: URL, engine: Engine, capsys: pytest.C
 
 def test_a_role_that_does_not_see_every_token_rotates_none(stored: Engine) -> None:
     login = "rotates_tokens"
-    execute(stored.url, f"CREATE ROLE {login} LOGIN", f"GRANT app_tenant TO {login}")
+    execute(
+        stored.url,
+        f"CREATE ROLE {login} LOGIN",
+        f"GRANT app_tenant TO {login}",
+        f"GRANT CONNECT ON DATABASE {stored.url.database} TO {login}",
+    )
     try:
         done = run("rotate", DATABASE_URL=plain(stored.url.set(username=login)))
         assert (done.returncode, done.stdout) == (1, "")
@@ -324,7 +329,7 @@ def test_a_role_that_does_not_see_every_token_rotates_none(stored: Engine) -> No
         execute(stored.url, f"GRANT app_service TO {login}")
         assert run("rotate", DATABASE_URL=plain(stored.url.set(username=login))).stdout.startswith("0 of 1 tokens")
     finally:
-        execute(stored.url, f"DROP ROLE {login}")
+        execute(stored.url, f"DROP OWNED BY {login}", f"DROP ROLE {login}")
 
 
 def test_an_interrupted_rotation_goes_on(bot_settings: URL, engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,18 +63,19 @@ WRONG = {
         "alembic_version says nothing, but the database is at 001: run alembic stamp 001, then the same command again",
     ),
     "the version table was made by hand": Wrong(
-        "DROP TABLE alembic_version; CREATE TABLE alembic_version AS SELECT '001'::varchar(32) AS version_num",
+        "DROP TABLE alembic_version; CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc "
+        "PRIMARY KEY); INSERT INTO alembic_version VALUES ('001')",
         "alembic_version holds 001, which this schema did not record: if another Alembic did, set version_table = "
         "alembic_version_whatsapp in alembic.ini (docs/own-alembic.md); if none did, run alembic stamp --purge 001",
     ),
 }
 LOST = {
     "a table of 001 is gone": Wrong(
-        "DROP TABLE user_businesses",
+        "DROP TABLE user_businesses CASCADE",
         "the database is not at 001, for it has no table user_businesses: restore it from a backup",
     ),
     "a table of 000 is gone": Wrong(
-        "DROP TABLE conversations",
+        "DROP TABLE conversations CASCADE",
         "the database is not at 001, for it has no table conversations: restore it from a backup",
     ),
     "create_all": Wrong(

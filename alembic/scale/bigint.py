@@ -36,7 +36,8 @@ def upgrade() -> None:
         history = op.get_context().version_table
         closed = f"(SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass({literal(history)}))"
         with step(f"close {history}", done=closed):
-            ops.close_to_public(history)
+            ops.close_table(history)
+            emit(f"ALTER TABLE {history} ENABLE ROW LEVEL SECURITY")
         for table, column in IDS:
             widen_to_bigint(table, column)
 

@@ -1,15 +1,14 @@
-(SELECT format('the replica identity of %s is the index %s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL (or DEFAULT, the primary key) first',
-               indrelid::regclass, indexrelid::regclass)
-   FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
-  WHERE indrelid IN {{both}} AND indisreplident AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp')
-  LIMIT 1),
-(SELECT format('the table cannot change while its row type is used by %s; drop that first, and create it again afterwards',
-               string_agg(format('column %s.%I', attrelid::regclass, attname), ', '))
+(SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
+               indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
+   FROM pg_index
+  WHERE indrelid IN {{both}} AND indisreplident
+    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
+                   AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp'))),
+(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
-  WHERE typrelid IN {{both}} AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' HAVING count(*) > 0),
-(SELECT format('the rule %s would take the place of what is written here, and rows would be lost: run DROP RULE %1$s first, and create it again afterwards',
-               string_agg(format('%I ON %s', rulename, ev_class::regclass), ', DROP RULE '))
-   FROM pg_rewrite WHERE ev_class IN {{both}} HAVING count(*) > 0),
-(SELECT format('the table %s inherits from %s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s first',
-               inhrelid::regclass, inhparent::regclass)
-   FROM pg_inherits WHERE inhparent IN {{both}} LIMIT 1),
+  WHERE typrelid IN {{both}} AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
+(SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
+   FROM pg_rewrite WHERE ev_class IN {{both}} AND rulename <> '_RETURN'),
+(SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
+   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN {{both}} AND NOT relispartition),

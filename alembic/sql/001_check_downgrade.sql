@@ -25,5 +25,5 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
   WHERE retyped AND ({{rebuilt}})
      OR deptype = 'n' AND NOT (kind = 'table constraint' AND EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND contype = 'f'))
         AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{{{all_tables}}}')
-                 AND names[3] IN ('app_tenant', 'app_service', 'set_updated_at'))
+                 AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
  HAVING count(*) > 0)

@@ -19,7 +19,7 @@ BEGIN
         -- What goes with a column of the two tables and is not ours.
         lost := (SELECT string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
-              FROM pg_constraint AS k WHERE conrelid IN {{both}} AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
+              FROM pg_constraint AS k WHERE conrelid IN {{both}} AND contype <> 'n' AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
                    SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN {{new_columns}})
             UNION ALL SELECT pg_get_indexdef(indexrelid)
               FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid

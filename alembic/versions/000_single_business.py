@@ -22,15 +22,10 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-UNIQUE = r"""EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('customers') AND indisunique AND indisvalid
-                AND pg_get_indexdef(indexrelid) ~ ' USING btree \((business_id, )?whatsapp_id\)$')"""
-
 
 def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
     refuse(script("000_check_tables.sql"))
-    refuse(script("000_check_doubles.sql"), when=f"{has_table('customers')} AND NOT {UNIQUE}")
 
 
 def upgrade() -> None:

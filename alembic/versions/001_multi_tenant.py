@@ -16,11 +16,22 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from app.migration import ops
+from app.migration import access, ops
 from app.migration.ops import has_column, has_constraint, has_table
 from app.migration.scripts import script
 from app.migration.state import MEMORY, ROLLBACK_BEGAN
-from app.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step, wait_to_read
+from app.migration.steps import (
+    each,
+    emit,
+    emit_each,
+    literal,
+    notice,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    wait_to_read,
+)
 
 revision = "001"
 down_revision = "000"
@@ -77,11 +88,13 @@ DEFAULT_CHANGED = (
 
 def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
+    notice(sql("notices"))
     refuse(sql("check_upgrade"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(sql("check_archive"), when=archived)
     ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
     refuse(sql("check_archived_ids"), when=ids)
+    emit(sql("former_roles"))
 
 
 def upgrade() -> None:
@@ -124,6 +137,7 @@ def downgrade() -> None:
 def create_memory() -> None:
     with step("what a rollback gives back", done=has_table(MEMORY)):
         emit(sql("memory"))
+        ops.close_table(MEMORY)
     if options().canonical:
         with step("the form of revision 000", done=f"NOT {has_table('businesses')}"):
             emit(f"DELETE FROM {MEMORY} WHERE phase ~ '^(customers|conversations|unique)' OR kind = 'number of rows'")
@@ -159,10 +173,12 @@ def complete_memory() -> None:
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
         emit(sql("roles"))
+        remember("end", "membership", sql("leave_roles"))
         emit_each(sql("grant_roles"))
 
 
 def create_new_tables() -> None:
+    made = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
         emit(sql("bring_back", create=sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH)))
         emit_each(sql("comments", tables=",".join(NEW_TABLES)))
@@ -171,23 +187,24 @@ def create_new_tables() -> None:
             ops.create_updated_at_trigger(table)
         ops.enable_tenancy(
             "businesses",
+            made=made,
             using="id = (SELECT current_business_id())",
             grant="SELECT, UPDATE (name, business_type, settings)",
         )
-        ops.enable_tenancy("whatsapp_numbers")
+        ops.enable_tenancy("whatsapp_numbers", made=made)
         ops.enable_tenancy(
             "users",
+            made=made,
             using="EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id "
             "AND member.business_id = (SELECT current_business_id()))",
             grant="SELECT (id, email, full_name, is_active, created_at, updated_at)",
         )
-        ops.enable_tenancy("user_businesses", grant="SELECT, UPDATE (role), DELETE")
+        ops.enable_tenancy("user_businesses", made=made, grant="SELECT, UPDATE (role), DELETE")
         ops.close_version_table()
         name = literal(options().default_business_name)
         emit(f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT}', {name}) ON CONFLICT (id) DO NOTHING")
         # What was brought back holds what a team added: it is always kept.
-        there = "to_regnamespace('multi_tenant_archive') IS NULL"
-        remember("fact", "the new tables as made", f"SELECT {sql('as_made')}, NULL, NULL WHERE {there}")
+        remember("fact", "the new tables as made", f"SELECT {sql('as_made')}, NULL, NULL WHERE {made}")
 
 
 def rename_equal_indexes() -> None:
@@ -226,7 +243,22 @@ def extend(table: str) -> None:
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
         emit_each(sql("comments", tables=table))
-        ops.enable_tenancy(table)
+        confine(table)
+
+
+def confine(table: str) -> None:
+    """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    remember(table, "privilege", access.give_back_to_former_roles(table))
+    emit_each(access.take_from_former_roles(table))
+    ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
+    ops.create_tenant_policies(table)
+    ops.grant_tenancy(table)
+
+
+def was_confined(table: str) -> str:
+    """SQL condition: row level security was on before the upgrade."""
+    statement = literal(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    return f"EXISTS (SELECT FROM {MEMORY} WHERE statement = {statement})"
 
 
 def remember_form(table: str) -> None:
@@ -313,7 +345,8 @@ def freeze_new_tables() -> None:
 
 
 def archive() -> None:
-    done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL"
+    gone = f"NOT {has_column('customers', 'business_id')}"
+    done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL OR {gone}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done):
         emit(sql("archive", moving=_oids(COLUMNS), events="8", when="true", **{"except": ""}))
         emit_each(sql("close_archive"))
@@ -382,7 +415,8 @@ def sql(name: str, **values: str) -> str:
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     fixed = {
-        "check_server": script("000_check_server.sql"),
+        "check_tables": script("000_check_tables.sql"),
+        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({has_table('businesses')} AND NOT {ROLLBACK_BEGAN})",
@@ -399,6 +433,15 @@ def sql(name: str, **values: str) -> str:
         "both": _oids(COLUMNS),
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
+        **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
+        **{f"acl_{table}": access.acl(table) for table in COLUMNS},
+        "strangers": access.strangers(),
+        "new_strangers": access.new_strangers(),
+        "used_elsewhere": access.USED_ELSEWHERE,
+        "to_ours": "coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false)",
+        "unconfined": access.UNCONFINED,
+        "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
+        "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
         "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
         **longest,
@@ -425,3 +468,11 @@ def _longest(table: str, memory: str) -> str:
 
 def _oids(names: Iterable[str]) -> str:
     return f"({', '.join(f'to_regclass({literal(name)})' for name in names)})"
+
+
+def _workers() -> str:
+    """SQL query of the roles for which an object that reaches the tables is worth a word."""
+    former = " UNION ".join(access.former_roles(table) for table in COLUMNS)
+    return (
+        f"{former} UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC'"
+    )

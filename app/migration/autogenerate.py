@@ -112,18 +112,38 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
     for script in directives:
         if asked and script.upgrade_ops is not None and script.upgrade_ops.is_empty():
             raise ValueError(
-                "No difference found between models and database: is the model imported in app/models/__init__.py?"
+                "No difference found between models and database that a revision can write: is the model imported in "
+                "app/models/__init__.py? What was changed by hand alembic check names."
             )
         for side in (script.upgrade_ops, script.downgrade_ops):
-            if side is not None and side.ops and not any(type(o).__name__ == "DriftOp" for o in side.ops):
+            if side is not None and side.ops:
                 flat = list(_flat(side.ops))
                 kept = [SchemaOp("refuse_rows", o.table_name) for o in flat if isinstance(o, ops.DropTableOp)]
-                side.ops = [*kept, Block("with outside_transaction():", list(_steps(flat)))]
+                side.ops = [
+                    *kept,
+                    Block("with outside_transaction():", list(_steps(list(_with_grants(context, flat))))),
+                ]
 
 
 def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
     """A type of the models as what it is in the database: a revision does not import it."""
     return _repr_type(item.impl_instance, context) if isinstance(item, TypeDecorator) else False
+
+
+def _with_grants(context: MigrationContext, operations: list[Any]) -> Iterator[Any]:
+    """The operations, with the privileges of what they make: a new table has none, a new column its tenant's."""
+    enabled = {o.table_name for o in operations if getattr(o, "name", "") == "enable_tenancy"}
+    tables = getattr(context.opts.get("target_metadata"), "tables", {})
+    columns: dict[str, dict[str, str]] = {}
+    for operation in operations:
+        yield operation
+        if isinstance(operation, ops.CreateTableOp) and operation.table_name not in enabled:
+            yield SchemaOp("close_table", operation.table_name)
+        if isinstance(operation, ops.AddColumnOp) and operation.table_name not in enabled:
+            declared = tables.get(operation.table_name)
+            if declared is not None and (tenancy := declared.info.get("tenancy")):
+                columns[operation.table_name] = tenancy
+    yield from (SchemaOp("grant_tenancy", table, **tenancy) for table, tenancy in columns.items())
 
 
 def _flat(operations: Iterable[ops.MigrateOperation]) -> Iterator[Any]:

@@ -3,8 +3,13 @@
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
 """
 
+import re
+
 from alembic import op
+from app.migration import access
 from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
+
+_GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
 
 CURRENT_BUSINESS_ID = """
 CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
@@ -30,9 +35,6 @@ BEGIN
     RETURN NEW;
 END $function$"""
 
-EVERYBODY = "PUBLIC,anon,authenticated"
-"""Supabase grants anon and authenticated, whom anyone with the public key can be, ALL on what is new in public."""
-
 SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -40,7 +42,11 @@ def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
         emit(sql)
-        _revoke(f"VALUES ('FUNCTION {function}')", EVERYBODY)
+        emit_each(
+            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {_GRANTEE}) "
+            "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
+            f"WHERE pg_proc.oid = to_regprocedure({literal(function)}) AND grantee <> proowner GROUP BY grantee"
+        )
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
 
 
@@ -64,47 +70,110 @@ def drop_updated_at_trigger(table: str) -> None:
     emit(f"DROP TRIGGER IF EXISTS set_updated_at ON {table}")
 
 
-def close_to_public(table: str) -> None:
-    """Enable row level security, take every privilege from PUBLIC, anon and authenticated, grant use of sequences."""
-    emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    _revoke(_with_sequences(table), EVERYBODY)
+def close_table(table: str, *, when: str = "true") -> None:
+    """Take every privilege on the table and the sequences of its columns from all but the owner.
+
+    ALTER DEFAULT PRIVILEGES may have granted them to anybody when the table was made.
+
+    Args:
+        table: the table.
+        when: SQL condition without which nothing is taken.
+    """
     emit_each(
-        "SELECT format('GRANT USAGE ON %s TO app_tenant, app_service', name) "
-        f"FROM ({_with_sequences(table)}) AS o (name) WHERE name LIKE 'SEQUENCE %'"
+        f"WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass({literal(table)}) UNION "
+        f"SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' "
+        f"WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')) "
+        "SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, "
+        f"there.oid::regclass, {_GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
+        "SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held "
+        f"WHERE grantee <> relowner AND ({when})"
     )
 
 
 def enable_tenancy(
-    table: str, *, using: str = "business_id = (SELECT current_business_id())", grant: str = SERVICE_GRANT
+    table: str,
+    *,
+    using: str = "business_id = (SELECT current_business_id())",
+    grant: str = SERVICE_GRANT,
+    made: str = "true",
 ) -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
     Args:
         table: the table.
         using: condition that a row must meet for app_tenant, for reading and for writing.
-        grant: what app_tenant may do, as in GRANT.
+        grant: what app_tenant may do, as `grant_tenancy` takes it.
+        made: SQL condition: the table is new, and the rest has come in by default privileges only.
 
     Locks: ACCESS EXCLUSIVE, milliseconds.
     """
-    close_to_public(table)
+    close_table(table, when=made)
+    create_tenant_policies(table, using=using)
+    grant_tenancy(table, grant=grant)
+
+
+def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT current_business_id())") -> None:
+    """Enable row level security with the policies of the two roles. Locks: ACCESS EXCLUSIVE, milliseconds."""
+    emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     emit(f"CREATE POLICY app_tenant ON {table} TO app_tenant USING ({using}) WITH CHECK ({using})")
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
-    emit(f"GRANT {grant} ON {table} TO app_tenant")
+
+
+def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT) -> None:
+    """Grant `app_tenant` and `app_service` their part of the table; of what they have already nothing is lost.
+
+    Args:
+        table: the table.
+        grant: what app_tenant may do, as in GRANT. INSERT and UPDATE without columns mean every column, a team's own
+            too, but id, created_at and what the database computes or numbers.
+    """
+    by_column = re.sub(r"\b(INSERT|UPDATE)\b(?! *\()", r"\1 (%1$s)", grant.replace("%", "%%"))
+    emit_each(
+        f"SELECT format({literal(f'GRANT {by_column} ON {table} TO app_tenant')}, "
+        f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c "
+        "HAVING count(*) > 0"
+    )
     emit(f"GRANT {SERVICE_GRANT} ON {table} TO app_service")
+    roles = "app_tenant, app_service" if "INSERT" in grant else "app_service"
+    emit_each(
+        f"SELECT format('GRANT USAGE ON SEQUENCE %s TO {roles}', oid::regclass) "
+        f"FROM ({access.sequences(table)}) AS numbers (oid)"
+    )
 
 
 def disable_tenancy(table: str) -> None:
     """Take the policies and privileges of `enable_tenancy` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
-    emit(f"DROP POLICY IF EXISTS app_tenant ON {table}")
-    emit(f"DROP POLICY IF EXISTS app_service ON {table}")
+    for policy in ("app_tenant", "app_service", access.SINGLE_BUSINESS):
+        _drop_policy(policy, table)
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    _revoke(_with_sequences(table), "PUBLIC,app_tenant,app_service")
+    emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
+    emit_each(
+        "SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) "
+        f"FROM ({access.sequences(table)}) AS numbers (oid)"
+    )
+
+
+def confine_former_roles(table: str, business: str, *, restrictive: str) -> None:
+    """Make, or make anew, the policy that shows former roles the default business. Locks: ACCESS EXCLUSIVE, ms.
+
+    Args:
+        table: customers or conversations.
+        business: id of the default business.
+        restrictive: SQL condition, as in `access.single_business_policy`.
+    """
+    _drop_policy(access.SINGLE_BUSINESS, table)
+    emit_each(access.single_business_policy(table, business, restrictive))
+
+
+def _drop_policy(name: str, table: str) -> None:
+    emit_each(f"SELECT 'DROP POLICY {name} ON {table}' WHERE {_has('policy', 'pol', table, name)}")
 
 
 def close_version_table() -> None:
     """Close the version table to all but the owner and, for reading, `app_service`."""
     table = op.get_context().version_table
-    close_to_public(table)
+    close_table(table)
+    emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     policy = f"CREATE POLICY app_service ON {table} TO app_service USING (true)"
     emit_each(f"SELECT {literal(policy)} WHERE NOT {_has('policy', 'pol', table, 'app_service')}")
     emit(f"GRANT SELECT ON {table} TO app_service")
@@ -120,22 +189,6 @@ def open_version_table() -> None:
         "SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) "
         "FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() "
         "AND grantee IN (to_regrole('app_tenant'), to_regrole('app_service'))"
-    )
-
-
-def _revoke(objects: str, roles: str) -> None:
-    """Take every privilege on the objects, a query of names as in REVOKE, from those of the roles that there are."""
-    emit_each(
-        f"SELECT format('REVOKE ALL ON %s FROM %s', name, role) FROM ({objects}) AS o (name), "
-        f"unnest('{{{roles}}}'::text[]) AS role WHERE role = 'PUBLIC' OR to_regrole(role) IS NOT NULL"
-    )
-
-
-def _with_sequences(table: str) -> str:
-    return (
-        f"SELECT 'TABLE {table}' UNION ALL SELECT format('SEQUENCE %s', seqrelid::regclass) FROM pg_depend "
-        "JOIN pg_sequence ON seqrelid = objid WHERE classid = 'pg_class'::regclass "
-        f"AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')"
     )
 
 

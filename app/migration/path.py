@@ -81,7 +81,8 @@ def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None
     write = migrations.impl.static_output
     single = migrations.opts["schema_options"].single_transaction
     local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
-    if not local:
+    write("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")  # of the transaction that has begun: before any query
+    if not single:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
     write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
     moves = [

@@ -18,6 +18,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
+from app.migration.access import NOTHING_PLANTED
 from app.migration.progress import say
 from app.migration.steps import LOCK_TIMEOUT, Options
 
@@ -25,6 +26,10 @@ RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
 
 SESSION_DEFAULTS = (
+    # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
+    # see what was committed meanwhile.
+    "SET default_transaction_isolation = 'read committed'",
+    NOTHING_PLANTED,
     "SET timezone = 'UTC'",
     f"SET lock_timeout = '{LOCK_TIMEOUT}'",
     "SET statement_timeout = 0",
@@ -33,6 +38,9 @@ SESSION_DEFAULTS = (
     # Not to be had on Windows.
     "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); "
     "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
+    # A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') "
+    "THEN PERFORM set_config('role', 'none', false); END IF; END $$",
     "SET client_min_messages = notice",
     "SET standard_conforming_strings = on",
     "SET quote_all_identifiers = off",

@@ -321,7 +321,9 @@ SEQUENCES = """
 # An identity's sequence cannot pass to another column: its numbers are read and given to a new one of the same name.
 # Who takes numbers from it by name waits meanwhile.
 HOLD_SEQUENCES = """
-SELECT format('ALTER SEQUENCE %s CACHE %s', oid::regclass, seqcache) FROM ({{sequences}}) AS q WHERE deptype = 'i'"""
+SELECT statement FROM ({{sequences}}) AS q, LATERAL (VALUES (1, format('ALTER SEQUENCE %s CACHE %s', oid::regclass, seqcache)),
+       (2, format('SELECT set_config(''widen.last_value'', last_value::text, true), set_config(''widen.is_called'', is_called::text, true) FROM %s', oid::regclass)))
+       AS s (place, statement) WHERE deptype = 'i' ORDER BY place"""
 
 SWAP = """
 WITH w AS (SELECT * FROM {{w}} AS w),
@@ -358,8 +360,8 @@ SELECT statement FROM (
                                 CASE WHEN seqmin IN (-2147483648, -32768) THEN -9223372036854775808 ELSE seqmin END,
                                 CASE WHEN seqmax IN (2147483647, 32767) THEN '' ELSE 'MAXVALUE ' || seqmax END, seqcache,
                                 CASE WHEN seqcycle THEN 'CYCLE' ELSE '' END) FROM w, q WHERE deptype = 'i'
-    UNION ALL SELECT 35, format('SELECT setval(%L, %s, %s)', oid::regclass, (xpath('/row/last_value/text()', now))[1], (xpath('/row/is_called/text()', now))[1])
-      FROM q, LATERAL query_to_xml(format('SELECT last_value, is_called FROM %s', oid::regclass), false, true, '') AS now WHERE deptype = 'i'
+    UNION ALL SELECT 35, format('SELECT setval(%L, current_setting(''widen.last_value'')::bigint, current_setting(''widen.is_called'')::boolean)', oid::regclass)
+      FROM q WHERE deptype = 'i'
     UNION ALL SELECT DISTINCT 36, format('REVOKE ALL ON SEQUENCE %s FROM %s', q.oid::regclass, CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE e.grantee::regrole::text END)
       FROM q, pg_default_acl, aclexplode(defaclacl) AS e WHERE deptype = 'i' AND defaclobjtype = 'S' AND e.grantee <> relowner
     UNION ALL SELECT 37, format('GRANT %s ON SEQUENCE %s TO %s%s', e.privilege_type, q.oid::regclass, CASE e.grantee WHEN 0 THEN 'PUBLIC' ELSE e.grantee::regrole::text END,

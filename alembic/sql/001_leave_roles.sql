@@ -1,0 +1,10 @@
+-- Not while another database of the server uses the roles: the same role may work there.
+SELECT format($leave$DO $do$
+BEGIN
+    IF NOT {{used_elsewhere}} THEN
+        REVOKE %I FROM %I;
+    END IF;
+EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
+    NULL;  -- an administrator changed the membership since
+END $do$$leave$, name, current_user), NULL, current_user::text
+  FROM ({{missing_memberships}}) AS missing

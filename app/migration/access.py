@@ -1,0 +1,279 @@
+"""Who reaches the tables beside app_tenant and app_service: SQL that revisions, the drift check and repair share."""
+
+from app.migration.steps import literal
+
+OURS = "'app_tenant', 'app_service'"
+PUBLIC_ROLES = "'anon', 'authenticated'"
+SINGLE_BUSINESS = "single_business"
+"""Name of the policy that shows former roles the default business."""
+
+UNCONFINED = "'TRUNCATE', 'TRIGGER', 'REFERENCES'"
+"""Privileges on a table that row level security does not confine; MAINTAIN neither shows nor changes a row."""
+
+
+def former_roles(table: str) -> str:
+    """SQL query (role text, quoted where it must be): who held a privilege on the table before it knew businesses.
+
+    Owner, superusers and BYPASSRLS are above row level security; app_tenant, app_service, anon, authenticated and
+    PUBLIC have rules of their own. The predefined roles that read or write everything count where they have a member.
+    """
+    return f"""SELECT grantee::regrole::text AS role
+  FROM ({acl(table)}) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ({OURS}, {PUBLIC_ROLES})
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass({literal(table)}) AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls"""
+
+
+def acl(table: str) -> str:
+    """SQL query (relowner, columns, grantor, grantee, privilege_type, is_grantable): the privileges on a table.
+
+    `columns` is what follows the privilege in GRANT: empty, or a column in parentheses.
+    """
+    return f"""SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass({literal(table)})"""
+
+
+def taken(table: str) -> str:
+    """SQL condition on `acl` and pg_roles: the upgrade takes this privilege on a table that was there before."""
+    return f"""(grantee = 0 OR rolname IN ({OURS}, {PUBLIC_ROLES})
+        OR privilege_type IN ({UNCONFINED}) AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls)"""
+
+
+def take_from_former_roles(table: str) -> str:
+    """SQL query of statements that leave each former role what row level security confines, and the rest nothing.
+
+    What goes was perhaps granted by a role that held it WITH GRANT OPTION, and only falls with that option: the owner
+    then grants anew what is to stay of that privilege.
+    """
+    who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
+    return f"""WITH held AS (
+    SELECT a.*, {taken(table)} AS taken, {who} AS role
+      FROM ({acl(table)}) AS a LEFT JOIN pg_roles ON pg_roles.oid = grantee)
+SELECT statement FROM (
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON {table} FROM %s CASCADE', privilege_type, grantor::regrole)
+      FROM held WHERE taken AND grantor <> relowner
+    UNION SELECT 2, format('GRANT %s %s ON {table} TO %s', privilege_type, columns, role)
+                    || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
+      FROM held WHERE NOT taken AND (grantor <> relowner OR is_grantable)
+       AND privilege_type IN (SELECT privilege_type FROM held WHERE taken AND grantor <> relowner)
+    UNION SELECT 3, format('REVOKE %s %s ON {table} FROM %s CASCADE', privilege_type, columns, role)
+      FROM held WHERE taken
+    UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, {who})
+      FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' CROSS JOIN LATERAL aclexplode(relacl)
+      LEFT JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')
+       AND (grantee = 0 OR rolname IN ({OURS}, {PUBLIC_ROLES}))
+) AS s (stage, statement) ORDER BY stage, statement"""
+
+
+def give_back_to_former_roles(table: str) -> str:
+    """SQL query (statement, needs_column, needs_role) for the rollback: what `take_from_former_roles` is about to take from former roles.
+
+    A role that lost all its other privileges in between, or is gone, gets nothing again.
+    """
+    return f"""WITH held AS (
+    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ({UNCONFINED}) AS unconfined
+      FROM ({acl(table)}) AS a JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ({OURS}, {PUBLIC_ROLES}))
+SELECT format($back$DO $do$ BEGIN
+    IF %2$L::boolean OR %1$L IN ({former_roles(table).replace("%", "%%")}) THEN
+        GRANT %3$s %4$s ON {table} TO %1$s %5$s;
+    END IF;
+END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
+       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
+  FROM held WHERE unconfined"""
+
+
+def single_business_policy(table: str, business: str, restrictive: str) -> str:
+    """SQL query of the statement that makes the policy of former roles; no row where there are none.
+
+    Args:
+        table: customers or conversations.
+        business: id of the default business.
+        restrictive: SQL condition: row level security was on before the upgrade, so that the team's own policies
+            decide what a role sees of the default business.
+    """
+    condition = f"(business_id = {literal(business)})"
+    return f"""SELECT format({literal(f"CREATE POLICY {SINGLE_BUSINESS} ON {table} AS %s TO %s USING {condition} WITH CHECK {condition}")},
+              CASE WHEN {restrictive} THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, string_agg(role, ', ' ORDER BY role))
+  FROM ({former_roles(table)}) AS former HAVING count(*) > 0"""
+
+
+def sequences(table: str) -> str:
+    """SQL query (oid): the sequences that the table's defaults draw from, wherever they are and whoever owns them."""
+    return f"""SELECT refobjid FROM pg_attrdef
+  JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+  JOIN pg_sequence ON seqrelid = refobjid
+ WHERE adrelid = to_regclass({literal(table)})"""
+
+
+def tenant_columns(table: str) -> str:
+    """SQL query (attname, attnum): the columns of the table that a tenant may write.
+
+    Not its id, nor any other column that the database numbers: one tenant could use up the numbers of all others.
+    """
+    return f"""SELECT attname, attnum FROM pg_attribute
+ WHERE attrelid = to_regclass({literal(table)}) AND attnum > 0 AND NOT attisdropped
+   AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
+   AND NOT EXISTS (SELECT FROM pg_attrdef
+                     JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)"""
+
+
+NOTHING_PLANTED = """DO $planted$
+DECLARE
+    before text := pg_catalog.current_setting('search_path');
+    places name[] := pg_catalog.current_schemas(true);
+    planted text;
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+    SELECT string_agg(statement, '; ') INTO planted FROM (
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
+          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
+           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
+                              AND b.proargtypes = p.proargtypes)
+        UNION ALL
+        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
+          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
+           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
+                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
+    ) AS found
+      JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+      JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+      JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
+    PERFORM set_config('search_path', before, true);
+    IF planted IS NOT NULL THEN
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+    END IF;
+END $planted$"""
+"""A statement that stops where the schemas on search_path hold what PostgreSQL could take for its own.
+
+A function with the name of a built-in one and arguments that fit better would run with the rights of whoever
+migrates. What the migrating role, a superuser or an extension made is trusted.
+"""
+
+
+# --- several databases of one server ---------------------------------------------------------------------------------
+
+USED_ELSEWHERE = f"""EXISTS (
+    SELECT FROM pg_shdepend JOIN pg_database AS d ON d.oid = dbid
+     WHERE refclassid = 'pg_authid'::regclass AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ({OURS}))
+       AND datname <> current_database())"""
+"""SQL condition: another database of the server uses app_tenant or app_service."""
+
+
+def _as_anyone(role: str, database: str) -> str:
+    """SQL condition on oids: the role connects to the database only because anyone, or any member of ours, may."""
+    entries = f"aclexplode(coalesce({database}.datacl, acldefault('d', {database}.datdba)))"
+    return f"""{database}.datallowconn
+   AND NOT pg_has_role({role}, {database}.datdba, 'MEMBER')
+   AND EXISTS (SELECT FROM {entries} AS open LEFT JOIN pg_roles AS g ON g.oid = open.grantee
+                WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ({OURS}), true))
+   AND NOT EXISTS (SELECT FROM {entries} AS named JOIN pg_roles AS g ON g.oid = named.grantee
+                    WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ({OURS})
+                      AND pg_has_role({role}, g.oid, 'USAGE'))"""
+
+
+def _close(database: str, but: str) -> str:
+    """SQL expression: the statements that close the database of that row to all who have no work there.
+
+    Work has whoever owns something there or holds a privilege, reads everything by a predefined role, or is a member
+    of app_tenant or app_service; `but` is an SQL condition on `who`, an oid, for those who are to stay outside.
+    """
+    return f"""concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', {database}.datname),
+       (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode({database}.datacl) AS open
+          JOIN pg_roles AS g ON g.oid = open.grantee WHERE open.privilege_type = 'CONNECT' AND g.rolname IN ({OURS})),
+       (SELECT format('; GRANT CONNECT ON DATABASE %I TO %s', {database}.datname, string_agg(format('%I', rolname), ', ' ORDER BY rolname))
+          FROM (SELECT pg_roles.oid AS who, rolname FROM pg_roles
+                 WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname NOT IN ({OURS})
+                   AND (EXISTS (SELECT FROM pg_shdepend WHERE dbid = {database}.oid AND refobjid = pg_roles.oid
+                                   AND refclassid = 'pg_authid'::regclass)
+                        OR rolcanlogin AND EXISTS (
+                            SELECT FROM pg_roles AS g WHERE g.rolname IN ({OURS}, 'pg_read_all_data', 'pg_write_all_data')
+                               AND pg_has_role(pg_roles.oid, g.oid, 'MEMBER')))) AS work
+         WHERE NOT ({but}) HAVING count(*) > 0))"""
+
+
+_HERE = "pg_has_role({role}, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role({role}, relowner, 'MEMBER'))"
+
+
+def strangers() -> str:
+    """SQL query (role, database, closing): members of app_tenant or app_service who may connect here as anyone may.
+
+    The roles belong to the whole server: without these, a member of another database's roles reads this one. `closing`
+    holds the statements that keep them out and let go on whoever works here.
+    """
+    return f"""SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, {_close("here", _as_stranger("who"))} AS closing
+  FROM pg_database AS here, pg_roles AS member
+ WHERE here.datname = current_database() AND {_as_stranger("member.oid")}"""
+
+
+def _as_stranger(role: str) -> str:
+    return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper)
+   AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ({OURS}) AND pg_has_role({role}, g.oid, 'MEMBER'))
+   AND NOT ({_HERE.format(role=role)}) AND {_as_anyone(role, "here")}"""
+
+
+def new_strangers() -> str:
+    """SQL query (role, database, closing): where the migrating role, once a member, could read another database."""
+    return f"""SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
+       {_close("there", "pg_has_role(who, current_user, 'MEMBER')")} AS closing
+  FROM pg_roles AS me, pg_roles AS joins, pg_database AS there
+ WHERE me.rolname = current_user AND NOT me.rolsuper AND pg_has_role(joins.oid, me.oid, 'MEMBER')
+   AND joins.rolcanlogin AND NOT joins.rolsuper AND there.datname <> current_database()
+   AND EXISTS (SELECT FROM pg_shdepend WHERE dbid = there.oid AND refclassid = 'pg_authid'::regclass
+                  AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ({OURS})))
+   AND {_as_anyone("joins.oid", "there")}"""
+
+
+# --- ways around the tables ------------------------------------------------------------------------------------------
+
+
+def reaching_objects(tables: str, roles: str) -> str:
+    """SQL query (object, reaches, role): what reads or writes the tables past their policies, and who may use it.
+
+    Views and materialised views, rules, inheritance children and SECURITY DEFINER functions, each over another too. A
+    function's text is searched for the name of what it would reach. A security_invoker view passes nothing.
+
+    Args:
+        tables: SQL list of the tables' oids, in parentheses.
+        roles: SQL query of role names, which may be 'PUBLIC'.
+    """
+    return f"""WITH RECURSIVE reached (class, oid, name, via) AS (
+    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN {tables}
+    UNION
+    SELECT next.class, next.oid, next.name, reached.via
+      FROM reached CROSS JOIN LATERAL (
+        SELECT 'pg_class'::regclass::oid AS class, c.oid, c.relname AS name
+          FROM pg_depend JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid JOIN pg_class AS c ON c.oid = ev_class
+         WHERE refclassid = reached.class AND refobjid = reached.oid
+           AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker'), false)
+        UNION ALL
+        SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+         WHERE reached.class = 'pg_class'::regclass AND inhparent = reached.oid
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, p.proname
+          FROM pg_proc AS p LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = p.oid
+               AND refclassid = reached.class AND refobjid = reached.oid
+         WHERE prosecdef AND pronamespace <> 'pg_catalog'::regnamespace
+           AND (refobjid IS NOT NULL OR p.prosrc ~* ('\\m' || regexp_replace(reached.name, '\\W', '\\\\\\&', 'g') || '\\M'))
+       ) AS next
+)
+SELECT pg_describe_object(reached.class, reached.oid, 0) AS object, string_agg(DISTINCT via::text, ' and ') AS reaches, who.role AS role
+  FROM reached CROSS JOIN (SELECT role, CASE role WHEN 'PUBLIC' THEN 'public' ELSE (SELECT rolname FROM pg_roles WHERE oid = to_regrole(role)) END AS role_name
+                             FROM ({roles}) AS r (role)) AS who
+ WHERE (reached.class <> 'pg_class'::regclass OR reached.oid NOT IN {tables}) AND who.role_name IS NOT NULL
+   AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
+       ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+            OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
+ GROUP BY 1, 3"""

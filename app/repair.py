@@ -1,0 +1,93 @@
+"""Puts right what `alembic check` finds and what holds no data: `python -m app.repair [--dry-run]`."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from app.db import CONNECT_ARGS, database_url
+from app.migration import runner, state
+from app.migration.drift import Declared
+from app.migration.repair import Outcome, repair
+from app.migration.steps import Options
+from app.models import DEFAULT_BUSINESS_ID, Base
+
+
+def declared(version_table: str = "alembic_version") -> Declared:
+    """What the models declare, for the check and for repair."""
+    return Declared(
+        Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table
+    )
+
+
+def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Outcome:
+    """Repair the database of DATABASE_URL, as one run at a time, like a migration.
+
+    Args:
+        config: where the revisions are.
+        dry_run: change nothing.
+        lock_wait: how long a step tries to get a lock, in seconds.
+
+    Raises:
+        alembic.util.exc.CommandError: the database is not at head, or cannot be looked at; one sentence.
+    """
+    script, url = ScriptDirectory.from_config(config), database_url()
+    engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
+    event.listen(engine, "connect", runner.set_session_defaults)
+    with EnvironmentContext(config, script, destination_rev="head"):
+        try:
+            runner.refuse_pooler(url)
+            with engine.connect() as connection, runner.only_one(connection):
+                version_table = runner.version_table()
+                heads = MigrationContext.configure(
+                    connection, opts={"version_table": version_table}
+                ).get_current_heads()
+                connection.rollback()
+                if set(heads) != set(script.get_heads()):
+                    at = ", ".join(heads) or "no revision"
+                    raise CommandError(
+                        f"The database is at {at}, and only the newest revision is repaired: run alembic upgrade head first."
+                    )
+                opts = {
+                    "schema_options": Options(lock_wait=lock_wait),
+                    "script": script,
+                    "version_table": version_table,
+                }
+                return repair(connection, declared(version_table), opts, dry_run=dry_run)
+        except DBAPIError as error:
+            raise CommandError(runner.sentence(error, url)) from error
+        except RuntimeError as error:
+            raise CommandError(str(error)) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each difference that was put right, or was not; exit status 1 where one is left."""
+    parser = ArgumentParser(prog="python -m app.repair", description=__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, print what would be done")
+    parser.add_argument("--lock-wait", type=float, default=60.0, metavar="SECONDS", help="as of alembic -x lock-wait")
+    parser.add_argument("-c", "--config", default="alembic.ini", help="the configuration of Alembic")
+    given = parser.parse_args(arguments)
+    try:
+        config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False))
+        outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
+    except (CommandError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for drift in outcome.fixed:
+        print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
+    for drift, what in outcome.left:
+        print(f"not fixed: {drift}; {what}")
+    if not outcome.fixed and not outcome.left:
+        print("Nothing to repair.")
+    return 1 if outcome.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
