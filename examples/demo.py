@@ -9,9 +9,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.config import get_settings
+from app.customers import find_or_create_customer
 from app.db import session_scope, tenant_session
-from app.models import Business, Customer, User, UserBusiness, WhatsappNumber
-from app.queries import record_message
+from app.models import Business, User, UserBusiness, WhatsappNumber
+from app.queries import record_answer, record_message
+from app.webhooks import Sender
 
 SHOPS: list[dict[str, Any]] = [
     {
@@ -40,11 +42,11 @@ SHOPS: list[dict[str, Any]] = [
         },
     },
 ]
-TALK = [
-    ("user", "Hola, ¿tienen cita mañana?"),
-    ("assistant", "Sí, a las diez o a las tres. ¿Cuál prefieres?"),
-    ("user", "A las diez 💈"),
+SENDERS = [
+    Sender(phone="573007654320", user_id="CO.13491208655302741918", name="Zoë"),
+    Sender(user_id="US.13491208655302741918", name="Zoë", username="zoe"),  # Meta does not say the phone
 ]
+TALK = [("Hola, ¿tienen cita mañana?", "Sí, a las diez o a las tres. ¿Cuál prefieres?"), ("A las diez 💈", "")]
 # A hash that no password has: a demo login cannot be used.
 NO_PASSWORD = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
 
@@ -62,20 +64,22 @@ def add_shop(session: Session, shop: dict[str, Any]) -> tuple[uuid.UUID, uuid.UU
     return business.id, number.id
 
 
-def add_talk(business_id: uuid.UUID, number_id: uuid.UUID, customer: str) -> None:
+def add_talk(business_id: uuid.UUID, number_id: uuid.UUID, sender: Sender) -> None:
     """A customer of the business, and what was said."""
     with tenant_session(business_id) as session:
-        session.add(Customer(whatsapp_id=customer, name="Zoë"))
-        for turn, (role, message) in enumerate(TALK):
-            record_message(
+        customer = find_or_create_customer(session, business_id, sender)
+        for turn, (question, answer) in enumerate(TALK):
+            said, is_new = record_message(
                 session,
                 business_id=business_id,
-                whatsapp_id=customer,
-                message=message,
-                role=role,
+                whatsapp_id=customer.whatsapp_id,
+                message=question,
+                role="user",
                 whatsapp_message_id=f"wamid.demo.{turn}",
                 whatsapp_number_id=number_id,
             )
+            if answer and is_new:
+                record_answer(session, said, answer)
         session.commit()
 
 
@@ -90,8 +94,8 @@ def main() -> int:
     try:
         with session_scope() as session:
             made = [add_shop(session, shop) for shop in SHOPS]
-        for place, (business_id, number_id) in enumerate(made):
-            add_talk(business_id, number_id, customer=f"57300765432{place}")
+        for (business_id, number_id), sender in zip(made, SENDERS, strict=True):
+            add_talk(business_id, number_id, sender)
     except IntegrityError:
         print("The demo data are there already, or one of their numbers or e-mails is: nothing was changed.")
     except ProgrammingError:

@@ -25,7 +25,8 @@ from tests.deliveries import (
     message,
     value,
 )
-from tests.support import engine_of, execute, rows, scalar
+from tests.proxy import proxy
+from tests.support import engine_of, environment, execute, plain, rows, scalar
 from tests.test_documents import blocks
 
 MESSAGES = "SELECT whatsapp_id, role, message FROM conversations ORDER BY id"
@@ -83,6 +84,16 @@ def test_every_text_is_answered_once(shop: URL, handle: Handler) -> None:
         ({"to": PHONE}, "answer 1"),
         ({"to": PHONE}, "answer 2"),
     ]
+
+
+def test_a_text_of_a_known_customer_costs_nine_round_trips(shop: URL, handle: Handler) -> None:
+    """Route; begin, find, record, history, commit; begin, record the answer, commit."""
+    with proxy(shop) as through, environment(DATABASE_URL=plain(through.url)):
+        handle(from_both(text("wamid.1", "warm"), text("wamid.2", "the pool")))
+        for payload in (from_both(text("wamid.3", "a")), from_user_id(text("wamid.4", "b"), username=None)):
+            through.round_trips = 0
+            assert len(handle(payload)) == 1
+            assert through.round_trips == 9
 
 
 def test_a_customer_without_a_phone_is_served(shop: URL, handle: Handler) -> None:
