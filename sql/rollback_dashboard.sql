@@ -127,7 +127,7 @@ DECLARE
     refusal text;
     query text;
 BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL THEN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         FOR query IN
             WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
             SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
@@ -153,7 +153,7 @@ DO $report$
 DECLARE
     lost text;
 BEGIN
-    IF (to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL) THEN
+    IF (to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE'))) THEN
         RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
@@ -210,6 +210,7 @@ DO $ask$
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
+    said text[] := '{}';
     line text;
 BEGIN
     IF to_regclass('businesses') IS NOT NULL THEN
@@ -227,7 +228,7 @@ BEGIN
 'the table multi_tenant_rollback, which says what the rollback is to give back, is missing: restore it from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000'
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF to_regclass('businesses') IS NOT NULL THEN
+    IF to_regclass('businesses') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 -- Asked for after it is known that the table is there.
 CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE kind = 'number of rows'), 9e9)
@@ -235,7 +236,7 @@ CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE ki
     'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000' END
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL THEN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
                indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
@@ -287,11 +288,17 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
         RAISE NOTICE '%', line;
     END LOOP;
-    refusals := ARRAY(SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place));
-    IF cardinality(refusals) = 1 THEN
-        RAISE EXCEPTION '%', refusals[1];
-    ELSIF cardinality(refusals) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(refusals), array_to_string(refusals, E'\n- ');
+    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
+        IF line LIKE 'SELECT %' THEN
+            EXECUTE line INTO line;
+        END IF;
+        said := array_append(said, line);
+    END LOOP;
+    said := array_remove(said, NULL);
+    IF cardinality(said) = 1 THEN
+        RAISE EXCEPTION '%', said[1];
+    ELSIF cardinality(said) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(said), array_to_string(said, E'\n- ');
     END IF;
 END $ask$;
 
@@ -325,6 +332,12 @@ CREATE TABLE multi_tenant_rollback (
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
+COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
+COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';
+COMMENT ON COLUMN multi_tenant_rollback.needs_role IS 'The role without which the statement is not run';
 ALTER TABLE multi_tenant_rollback ENABLE ROW LEVEL SECURITY;
 DO $close$
 BEGIN

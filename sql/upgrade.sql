@@ -144,147 +144,11 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
--- Whoever works with the two tables is named, and what changes for it.
-DO $former$
-DECLARE
-    line text;
-BEGIN
-    FOR line IN
-        WITH held AS (
-            SELECT 'customers' AS place, a.* FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('customers')) AS a
-            UNION ALL SELECT 'conversations', a.* FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('conversations')) AS a
-        ), named AS (
-            SELECT rolname, rolbypassrls OR rolsuper OR pg_has_role(grantee, relowner, 'USAGE') AS above, place, privilege_type || columns AS privilege,
-                   privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
-              FROM held JOIN pg_roles ON pg_roles.oid = grantee
-             WHERE rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-        ), places AS (
-            SELECT rolname, above, unconfined, format('%s on %s', string_agg(privilege, ', ' ORDER BY privilege), place) AS what
-              FROM named GROUP BY rolname, above, unconfined, place
-        ), lines AS (
-            SELECT rolname, above,
-                   coalesce(string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE NOT unconfined), 'nothing') AS keeps,
-                   string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE unconfined) AS loses
-              FROM places GROUP BY rolname, above
-        )
-        SELECT CASE WHEN above THEN format('role %I is not bound by row level security: it sees every business', rolname)
-                    ELSE format('role %I keeps %s, and sees the default business only%s%s', rolname, keeps,
-                        '; until a rollback it loses ' || loses,
-                        CASE WHEN keeps ~ 'SELECT' AND keeps !~ 'INSERT|UPDATE|DELETE' THEN
-                             '; a backup with pg_dump stops under row level security: make it as the owner (docs/tenancy.md)' END) END
-          FROM lines
-        UNION ALL
-        SELECT format('role %s, through which %s, goes on in the default business only; a backup with pg_dump stops under row level security', role,
-                      (SELECT string_agg(format('%I', rolname), ', ' ORDER BY rolname) || CASE role WHEN 'pg_read_all_data' THEN ' reads' ELSE ' writes' END
-                         FROM pg_roles WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND pg_has_role(oid, to_regrole(role), 'MEMBER')))
-          FROM (SELECT role FROM (SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f UNION SELECT role FROM (SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f) AS f
-         WHERE role IN ('pg_read_all_data', 'pg_write_all_data')
-        UNION ALL
-        SELECT format('role %I loses its privileges on customers and conversations until a rollback', rolname) FROM pg_roles
-         WHERE rolname IN ('anon', 'authenticated') AND oid IN (SELECT grantee FROM held)
-        UNION ALL
-        SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
-          FROM (WITH RECURSIVE reached (class, oid, name, via) AS (
-    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))
-    UNION
-    SELECT next.class, next.oid, next.name, reached.via
-      FROM reached CROSS JOIN LATERAL (
-        SELECT 'pg_class'::regclass::oid AS class, c.oid, c.relname AS name
-          FROM pg_depend JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid JOIN pg_class AS c ON c.oid = ev_class
-         WHERE refclassid = reached.class AND refobjid = reached.oid
-           AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker'), false)
-        UNION ALL
-        SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
-         WHERE reached.class = 'pg_class'::regclass AND inhparent = reached.oid
-        UNION ALL
-        SELECT 'pg_proc'::regclass, p.oid, p.proname
-          FROM pg_proc AS p LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = p.oid
-               AND refclassid = reached.class AND refobjid = reached.oid
-         WHERE prosecdef AND pronamespace <> 'pg_catalog'::regnamespace
-           AND (refobjid IS NOT NULL OR p.prosrc ~* ('\m' || regexp_replace(reached.name, '\W', '\\\&', 'g') || '\M'))
-       ) AS next
-)
-SELECT pg_describe_object(reached.class, reached.oid, 0) AS object, string_agg(DISTINCT via::text, ' and ') AS reaches, who.role AS role
-  FROM reached CROSS JOIN (SELECT role, CASE role WHEN 'PUBLIC' THEN 'public' ELSE (SELECT rolname FROM pg_roles WHERE oid = to_regrole(role)) END AS role_name
-                             FROM (SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC') AS r (role)) AS who
- WHERE (reached.class <> 'pg_class'::regclass OR reached.oid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AND who.role_name IS NOT NULL
-   AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
-       ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
-            OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
- GROUP BY 1, 3) AS r GROUP BY object, reaches
-    LOOP
-        RAISE NOTICE '%', line;
-    END LOOP;
-END $former$;
-
 DO $ask$
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
+    said text[] := '{}';
     line text;
 BEGIN
     IF true THEN
@@ -551,7 +415,9 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
     AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
-(SELECT string_agg(format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab), E'\n' ORDER BY place)
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
+                          format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab),
+                          relid::regclass), E'\n' ORDER BY place)
    FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
@@ -577,8 +443,8 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-  WHERE col = 'id' AND attnum IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)
-    AND CASE WHEN attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL LIMIT 1', relid::regclass), true, false, '')::text LIKE '%<row%' END),
+  WHERE col = 'id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)),
 (SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
                (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
                (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
@@ -636,12 +502,12 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
--- NULLs.
-(SELECT string_agg(format(CASE WHEN there THEN '%s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run %s' ELSE '%s: NULLs are allowed: run %s' END, names,
-               concat(CASE WHEN there THEN format('CREATE OR REPLACE FUNCTION fill_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %2$L; CREATE TRIGGER fill_%1$s BEFORE INSERT OR UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION fill_%1$s(); UPDATE %1$s SET %3$s WHERE %4$s; ',
-                                                  tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls) END,
-                      format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters))), E'\n' ORDER BY tab)
-   FROM (SELECT *, coalesce(CASE WHEN has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s WHERE %s LIMIT 1', relid::regclass, nulls), true, false, '')::text LIKE '%<row%' END, false) AS there
+-- NULLs: where there are any, the bot may write more.
+(SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
+               format('%1$s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run CREATE OR REPLACE FUNCTION fill_%2$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %3$L; CREATE TRIGGER fill_%2$s BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION fill_%2$s(); UPDATE %2$s SET %4$s WHERE %5$s; %6$s',
+                      names, tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls, proof),
+               format('%s: NULLs are allowed: run %s', names, proof)), E'\n' ORDER BY tab)
+   FROM (SELECT *, format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters) AS proof
            FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
                         string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
                         string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
@@ -703,11 +569,10 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
 
 -- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-(SELECT format('customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);', doubles)
-   FROM (SELECT (SELECT string_agg(format('%s (%s rows)', parts[1], parts[2]), ', ') FROM regexp_matches(
-                     query_to_xml('SELECT whatsapp_id, count(*) AS n FROM customers WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5', true, false, '')::text,
-                     '<whatsapp_id>(.*?)</whatsapp_id>\s*<n>(\d+)</n>', 'g') AS parts) AS doubles
-           FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+(SELECT format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
+               'customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);',
+               relid::regclass)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
        format_type(atttypid, atttypmod) AS actual,
@@ -732,12 +597,11 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-          WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+  WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
                               AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
                                                                      THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
-            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
-  WHERE doubles IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before')))
         ]::text[], E'\n'), E'\n');
     END IF;
     IF true THEN
@@ -1055,7 +919,9 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
     AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
-(SELECT string_agg(format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab), E'\n' ORDER BY place)
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
+                          format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab),
+                          relid::regclass), E'\n' ORDER BY place)
    FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
@@ -1081,8 +947,8 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-  WHERE col = 'id' AND attnum IS NOT NULL AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)
-    AND CASE WHEN attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL LIMIT 1', relid::regclass), true, false, '')::text LIKE '%<row%' END),
+  WHERE col = 'id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)),
 (SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
                (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
                (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
@@ -1140,12 +1006,12 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
--- NULLs.
-(SELECT string_agg(format(CASE WHEN there THEN '%s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run %s' ELSE '%s: NULLs are allowed: run %s' END, names,
-               concat(CASE WHEN there THEN format('CREATE OR REPLACE FUNCTION fill_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %2$L; CREATE TRIGGER fill_%1$s BEFORE INSERT OR UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION fill_%1$s(); UPDATE %1$s SET %3$s WHERE %4$s; ',
-                                                  tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls) END,
-                      format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters))), E'\n' ORDER BY tab)
-   FROM (SELECT *, coalesce(CASE WHEN has_table_privilege(relid, 'SELECT') THEN query_to_xml(format('SELECT 1 FROM %s WHERE %s LIMIT 1', relid::regclass, nulls), true, false, '')::text LIKE '%<row%' END, false) AS there
+-- NULLs: where there are any, the bot may write more.
+(SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
+               format('%1$s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run CREATE OR REPLACE FUNCTION fill_%2$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %3$L; CREATE TRIGGER fill_%2$s BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION fill_%2$s(); UPDATE %2$s SET %4$s WHERE %5$s; %6$s',
+                      names, tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls, proof),
+               format('%s: NULLs are allowed: run %s', names, proof)), E'\n' ORDER BY tab)
+   FROM (SELECT *, format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters) AS proof
            FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
                         string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
                         string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
@@ -1207,11 +1073,10 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
 
 -- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-(SELECT format('customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);', doubles)
-   FROM (SELECT (SELECT string_agg(format('%s (%s rows)', parts[1], parts[2]), ', ') FROM regexp_matches(
-                     query_to_xml('SELECT whatsapp_id, count(*) AS n FROM customers WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5', true, false, '')::text,
-                     '<whatsapp_id>(.*?)</whatsapp_id>\s*<n>(\d+)</n>', 'g') AS parts) AS doubles
-           FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+(SELECT format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
+               'customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);',
+               relid::regclass)
+   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
        format_type(atttypid, atttypmod) AS actual,
@@ -1236,12 +1101,11 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-          WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
+  WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
                               AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
                                                                      THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
-            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))) AS d
-  WHERE doubles IS NOT NULL),
+            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))),
 -- The rights of whoever runs it.
 (SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
@@ -1316,18 +1180,15 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
     AND (i.indrelid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))) IS NOT TRUE
     AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
 (SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
-   FROM pg_proc WHERE oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+   FROM pg_proc JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pg_proc.oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner))  -- else see check_roles
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service')),
 (SELECT string_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before'), E'\n' ORDER BY relname)
    FROM pg_trigger JOIN (-- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
  WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
                                 AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON tgrelid = relid WHERE tgname IN ('set_updated_at', 'single_business_only', 'single_business_update')),
-(SELECT string_agg(format('the policy %1$s on %2$s was not made by this migration: run ALTER POLICY %1$I ON %2$s RENAME TO %3$I;', polname, relname, polname || '_before'), E'\n' ORDER BY relname)
-   FROM pg_policy JOIN (-- The two old tables that this migration has not extended yet.
-SELECT oid AS relid, relname FROM pg_class
- WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
-                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON polrelid = relid WHERE polname IN ('app_tenant', 'app_service', 'single_business')),
 (SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
    FROM pg_constraint JOIN (-- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
@@ -1336,22 +1197,22 @@ SELECT oid AS relid, relname FROM pg_class
   WHERE conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') OR conname = 'uq_customers_business_id_whatsapp_id' AND contype NOT IN ('p', 'u', 'x')),
 -- Columns of a multi-tenant schema that was made by hand. Rows of its other businesses would become the default one's:
 -- they are put aside, where that deletes nothing of other tables.
-(SELECT string_agg(CASE
-           WHEN others AND atttypid = 'uuid'::regtype AND referring IS NULL THEN format('rows of %1$s belong to other businesses, by a column that this migration did not make; put them aside (docs/hand-made.md brings them back): run BEGIN; CREATE TABLE %1$s_before AS SELECT * FROM %1$s WHERE %2$I <> %3$L; DELETE FROM %1$s WHERE %2$I <> %3$L; COMMIT; ', relname, attname, '00000000-0000-0000-0000-000000000001') || renamed
-           WHEN others THEN format('rows of %1$s belong to other businesses, by the column %2$s, which this migration did not make%3$s: move them to a table of your own first, as docs/hand-made.md shows', relname, attname, ', and ' || referring || ' refers to them')
-           ELSE format('the column %1$s.%2$s was not made by this migration (docs/hand-made.md shows how its values come along): run ', relname, attname) || renamed END, E'\n' ORDER BY relname, attname)
-   FROM (SELECT relname, attname, atttypid,
-                CASE WHEN attname LIKE 'business_id%' AND has_table_privilege(relid, 'SELECT') THEN query_to_xml(
-                     CASE WHEN atttypid = 'uuid'::regtype THEN format('SELECT 1 FROM %s WHERE %I <> %L LIMIT 1', relid::regclass, attname, '00000000-0000-0000-0000-000000000001')
-                          ELSE format('SELECT 1 FROM %s HAVING count(DISTINCT %I::text) > 1', relid::regclass, attname) END, true, false, '')::text LIKE '%<row%' ELSE false END AS others,
-                (SELECT string_agg(DISTINCT conrelid::regclass::text, ', ') FROM pg_constraint WHERE contype = 'f' AND confrelid = relid AND conrelid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AS referring,
-                CASE WHEN attname LIKE '%\_before' THEN '' ELSE format('ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;', relname, attname, attname || '_before')
-                     || CASE WHEN attnotnull AND NOT atthasdef AND attidentity = '' THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', relname, attname || '_before') ELSE '' END END AS renamed
-           FROM pg_attribute JOIN (-- The two old tables that this migration has not extended yet.
+(SELECT string_agg(CASE WHEN attname LIKE 'business_id%' AND has_table_privilege(relid, 'SELECT')
+                        THEN format('SELECT CASE WHEN EXISTS (%s) THEN %L ELSE %L END', others, aside, renamed) ELSE renamed END, E'\n' ORDER BY relname, attname)
+   FROM (SELECT *, CASE WHEN atttypid = 'uuid'::regtype THEN format('SELECT FROM %s WHERE %I <> %L', relid::regclass, attname, '00000000-0000-0000-0000-000000000001')
+                        ELSE format('SELECT FROM %s HAVING count(DISTINCT %I::text) > 1', relid::regclass, attname) END AS others,
+                CASE WHEN atttypid = 'uuid'::regtype AND referring IS NULL THEN
+                    format('rows of %1$s belong to other businesses, by a column that this migration did not make; put them aside (docs/hand-made.md brings them back): run BEGIN; CREATE TABLE %1$s_before AS SELECT * FROM %1$s WHERE %2$I <> %3$L; DELETE FROM %1$s WHERE %2$I <> %3$L; COMMIT;%4$s', relname, attname, '00000000-0000-0000-0000-000000000001', ' ' || rename)
+                ELSE format('rows of %1$s belong to other businesses, by the column %2$s, which this migration did not make%3$s: move them to a table of your own first, as docs/hand-made.md shows', relname, attname, ', and ' || referring || ' refers to them') END AS aside,
+                format('the column %1$s.%2$s was not made by this migration (docs/hand-made.md shows how its values come along): run ', relname, attname) || rename AS renamed
+           FROM (SELECT relid, relname, attname, atttypid,
+                        (SELECT string_agg(DISTINCT conrelid::regclass::text, ', ') FROM pg_constraint WHERE contype = 'f' AND confrelid = relid AND conrelid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AS referring,
+                        CASE WHEN attname <> 'business_id_before' THEN format('ALTER TABLE %1$s RENAME COLUMN %2$I TO %3$I;', relname, attname, attname || '_before')
+                             || CASE WHEN attnotnull AND NOT atthasdef AND attidentity = '' THEN format(' ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL;', relname, attname || '_before') ELSE '' END END AS rename
+                   FROM pg_attribute JOIN (-- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
  WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
-                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON attrelid = relid WHERE (attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') OR attname = 'business_id_before') AND NOT attisdropped) AS made
-  WHERE others OR attname <> 'business_id_before'),
+                                AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))) AS t ON attrelid = relid WHERE (attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') OR attname = 'business_id_before') AND NOT attisdropped) AS made) AS made),
 
 -- What would keep two businesses from having one customer each of the same number.
 (SELECT string_agg(format('%s on %s would go on keeping whatsapp_id unique across all businesses; create it again after the upgrade with business_id in it: run %s;',
@@ -1735,14 +1596,153 @@ SELECT everything.rolname::text
  HAVING count(*) > 0)
         ]::text[], E'\n'), E'\n');
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
+        notices := notices || string_to_array(array_to_string(ARRAY[
+-- Whoever works with the two tables is named, and what changes for it.
+(WITH held AS (
+    SELECT 'customers' AS place, a.* FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS a
+    UNION ALL SELECT 'conversations', a.* FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS a
+), named AS (
+    SELECT rolname, rolbypassrls OR rolsuper OR pg_has_role(grantee, relowner, 'USAGE') AS above, place, privilege_type || columns AS privilege,
+           privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+      FROM held JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+), places AS (
+    SELECT rolname, above, unconfined, format('%s on %s', string_agg(privilege, ', ' ORDER BY privilege), place) AS what
+      FROM named GROUP BY rolname, above, unconfined, place
+), lines AS (
+    SELECT rolname, above,
+           coalesce(string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE NOT unconfined), 'nothing') AS keeps,
+           string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE unconfined) AS loses
+      FROM places GROUP BY rolname, above
+)
+SELECT string_agg(what_changes, E'\n') FROM (
+    SELECT CASE WHEN above THEN format('role %I is not bound by row level security: it sees every business', rolname)
+                ELSE format('role %I keeps %s, and sees the default business only%s%s', rolname, keeps,
+                    '; until a rollback it loses ' || loses,
+                    CASE WHEN keeps ~ 'SELECT' AND keeps !~ 'INSERT|UPDATE|DELETE' THEN
+                         '; a backup with pg_dump stops under row level security: make it as the owner (docs/tenancy.md)' END) END
+      FROM lines
+    UNION ALL
+    SELECT format('role %s, through which %s, goes on in the default business only; a backup with pg_dump stops under row level security', role,
+                  (SELECT string_agg(format('%I', rolname), ', ' ORDER BY rolname) || CASE role WHEN 'pg_read_all_data' THEN ' reads' ELSE ' writes' END
+                     FROM pg_roles WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND pg_has_role(oid, to_regrole(role), 'MEMBER')))
+      FROM (SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f UNION SELECT role FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS f) AS f
+     WHERE role IN ('pg_read_all_data', 'pg_write_all_data')
+    UNION ALL
+    SELECT format('role %I loses its privileges on customers and conversations until a rollback', rolname) FROM pg_roles
+     WHERE rolname IN ('anon', 'authenticated') AND oid IN (SELECT grantee FROM held)
+    UNION ALL
+    SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
+      FROM (WITH RECURSIVE reached (class, oid, name, via) AS (
+    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION
+    SELECT next.class, next.oid, next.name, reached.via
+      FROM reached CROSS JOIN LATERAL (
+        SELECT 'pg_class'::regclass::oid AS class, c.oid, c.relname AS name
+          FROM pg_depend JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid JOIN pg_class AS c ON c.oid = ev_class
+         WHERE refclassid = reached.class AND refobjid = reached.oid
+           AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker'), false)
+        UNION ALL
+        SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+         WHERE reached.class = 'pg_class'::regclass AND inhparent = reached.oid
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, p.proname
+          FROM pg_proc AS p LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = p.oid
+               AND refclassid = reached.class AND refobjid = reached.oid
+         WHERE prosecdef AND pronamespace <> 'pg_catalog'::regnamespace
+           AND (refobjid IS NOT NULL OR p.prosrc ~* ('\m' || regexp_replace(reached.name, '\W', '\\\&', 'g') || '\M'))
+       ) AS next
+)
+SELECT pg_describe_object(reached.class, reached.oid, 0) AS object, string_agg(DISTINCT via::text, ' and ') AS reaches, who.role AS role
+  FROM reached CROSS JOIN (SELECT role, CASE role WHEN 'PUBLIC' THEN 'public' ELSE (SELECT rolname FROM pg_roles WHERE oid = to_regrole(role)) END AS role_name
+                             FROM (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls UNION SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') UNION SELECT 'PUBLIC') AS r (role)) AS who
+ WHERE (reached.class <> 'pg_class'::regclass OR reached.oid NOT IN (to_regclass('customers'), to_regclass('conversations'))) AND who.role_name IS NOT NULL
+   AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
+       ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
+            OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
+ GROUP BY 1, 3) AS r GROUP BY object, reaches
+) AS said (what_changes))
+        ]::text[], E'\n'), E'\n');
+    END IF;
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
         RAISE NOTICE '%', line;
     END LOOP;
-    refusals := ARRAY(SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place));
-    IF cardinality(refusals) = 1 THEN
-        RAISE EXCEPTION '%', refusals[1];
-    ELSIF cardinality(refusals) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(refusals), array_to_string(refusals, E'\n- ');
+    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
+        IF line LIKE 'SELECT %' THEN
+            EXECUTE line INTO line;
+        END IF;
+        said := array_append(said, line);
+    END LOOP;
+    said := array_remove(said, NULL);
+    IF cardinality(said) = 1 THEN
+        RAISE EXCEPTION '%', said[1];
+    ELSIF cardinality(said) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(said), array_to_string(said, E'\n- ');
     END IF;
 END $ask$;
 
@@ -1863,6 +1863,12 @@ CREATE TABLE multi_tenant_rollback (
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
+COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
+COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';
+COMMENT ON COLUMN multi_tenant_rollback.needs_role IS 'The role without which the statement is not run';
 ALTER TABLE multi_tenant_rollback ENABLE ROW LEVEL SECURITY;
 DO $close$
 BEGIN
