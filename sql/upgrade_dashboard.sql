@@ -145,7 +145,7 @@ DO $ask$
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
-    said text[] := '{}';
+    in_the_way_ text[] := '{}';
     line text;
 BEGIN
     IF true THEN
@@ -1733,13 +1733,13 @@ SELECT everything.rolname::text
         IF line LIKE 'SELECT %' THEN
             EXECUTE line INTO line;
         END IF;
-        said := array_append(said, line);
+        in_the_way_ := array_append(in_the_way_, line);
     END LOOP;
-    said := array_remove(said, NULL);
-    IF cardinality(said) = 1 THEN
-        RAISE EXCEPTION '%', said[1];
-    ELSIF cardinality(said) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(said), array_to_string(said, E'\n- ');
+    in_the_way_ := array_remove(in_the_way_, NULL);
+    IF cardinality(in_the_way_) = 1 THEN
+        RAISE EXCEPTION '%', in_the_way_[1];
+    ELSIF cardinality(in_the_way_) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way_), array_to_string(in_the_way_, E'\n- ');
     END IF;
 END $ask$;
 

@@ -29,7 +29,6 @@ ACCEPTED = {
         "prefer-text-field": WIDTHS,
         "prefer-timestamp-tz": "the single-business schema is what it is; 001 makes it timestamptz",
         "prefer-bigint-over-int": "the single-business schema is what it is",
-        "prefer-identity": "the single-business schema is what it is",
     },
     "000:001": {"prefer-text-field": WIDTHS, "prefer-robust-stmts": RERUN},
     "001:000": {
