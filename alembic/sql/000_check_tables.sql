@@ -20,6 +20,7 @@
   WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
 
 -- What a column of another type keeps from changing, the types, and the columns that are missing.
+{{row_types}},
 {{dependents}},
 (SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
            WHEN typcategory = 'S' AND filler IS NOT NULL AND sibling IS NULL AND atttypid = 'varchar'::regtype AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', tab, col, type)

@@ -417,6 +417,7 @@ def sql(name: str, **values: str) -> str:
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     fixed = {
         "check_tables": script("000_check_tables.sql"),
+        "row_types": script("000_row_types.sql"),
         "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
