@@ -204,6 +204,10 @@ CASE WHEN current_setting('server_version_num')::int < 150000 THEN
   WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
 
 -- What a column of another type keeps from changing, the types, and the columns that are missing.
+(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
 -- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
 -- what hangs on those first. Columns of inheritance children change with their parent's.
 (WITH RECURSIVE retyped (relid, attnum, is_time) AS (
@@ -708,6 +712,10 @@ CASE WHEN current_setting('server_version_num')::int < 150000 THEN
   WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
 
 -- What a column of another type keeps from changing, the types, and the columns that are missing.
+(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
+   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
 -- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
 -- what hangs on those first. Columns of inheritance children change with their parent's.
 (WITH RECURSIVE retyped (relid, attnum, is_time) AS (

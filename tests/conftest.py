@@ -202,12 +202,3 @@ def make_fresh(own_server: URL) -> Iterator[MakeDatabase]:
 def fresh(make_fresh: MakeDatabase) -> URL:
     """A single-business database on a server without roles of anybody."""
     return make_fresh()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that are known to fail are listed in known_failures.txt, a node id's beginning in each line."""
-    listed = (Path(__file__).parent / "known_failures.txt").read_text(encoding="utf-8").splitlines()
-    known = tuple(line for line in listed if line and not line.startswith("#"))
-    for item in items:
-        if known and item.nodeid.startswith(known):
-            item.add_marker(pytest.mark.xfail(reason="listed in tests/known_failures.txt", strict=False))
