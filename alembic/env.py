@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 import app.models
 from alembic import context
-from app.config import use_project
 from app.db import CONNECT_ARGS, DatabaseUrlError, database_url, parse_url
-from app.migration import autogenerate, drift, path, runner, version
-from app.migration.progress import say
-from app.repair import declared
-from app.report import place, report
+from app.tenancy.migration import autogenerate, drift, path, runner, version
+from app.tenancy.migration.progress import say
+from app.tenancy.repair import declared
+from app.tenancy.report import place, report
+from app.tenancy.settings import use_project
 
 NEXT = "next steps:       alembic check; add the WhatsApp numbers; give the bot a login that owns nothing (docs/tenancy.md)."
 

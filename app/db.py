@@ -15,10 +15,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker, with_loader_criteria
 
-from app import pool, tenancy
-from app.config import get_settings
-from app.embedded import project_url
 from app.models.base import TENANT_SCOPE, TenantOwned, TenantScopeError
+from app.tenancy import connection as tenancy
+from app.tenancy import pool
+from app.tenancy.embedded import project_url
+from app.tenancy.settings import get_settings
 
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -44,7 +45,7 @@ def database_url(*, create: bool = False) -> URL:
 
     Raises:
         DatabaseUrlError: it names another database, or is not a URL.
-        app.embedded.EmbeddedServerError: it is not set, and there is no embedded server to use.
+        app.tenancy.embedded.EmbeddedServerError: it is not set, and there is no embedded server to use.
     """
     configured = get_settings().database_url
     return parse_url(configured.get_secret_value()) if configured else project_url(create=create)
@@ -79,7 +80,7 @@ def make_engine(url: URL, **options: Any) -> Engine:
     """An engine of the kind that `get_engine` returns.
 
     A connection that has rested is checked before use, one whose socket is closed is found without a request, and
-    each is replaced after 180 s, so that one that a pooler dropped silently costs no message (see `app.pool`).
+    each is replaced after 180 s, so that one that a pooler dropped silently costs no message (see `app.tenancy.pool`).
     Parameters, and rows in error details, are kept out of logs and errors.
 
     Args:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.db import get_engine, tenant_session
 from app.models import Business, WhatsappNumber
-from app.queries import last_messages, record_message, route_webhook
+from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.support import OTHER_ID, ROOT, engine_of, environment, execute, migrate, plain
 
 BUSINESSES = 20

@@ -17,9 +17,9 @@ from sqlalchemy import URL, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db import get_engine, read_session, tenant_session
-from app.embedded import embedded_url
 from app.models import Customer, WhatsappNumber
-from app.queries import last_messages, record_message, route_webhook
+from app.tenancy.embedded import embedded_url
+from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.proxy import Proxy, proxy
 from tests.support import OTHER_ID, environment, execute, migrate, plain
 

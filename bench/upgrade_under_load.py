@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from app.embedded import embedded_url
+from app.tenancy.embedded import embedded_url
 from bench.traffic import Request, Traffic, traffic
 from tests.support import DEFAULT_ID, OTHER_ID, ROOT, execute, load_legacy, plain, scalar
 

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from app.config import get_settings
-from app.customers import find_or_create_customer
 from app.db import session_scope, tenant_session
 from app.models import Business, User, UserBusiness, WhatsappNumber
-from app.queries import record_answer, record_message
-from app.webhooks import Sender
+from app.tenancy.customers import find_or_create_customer
+from app.tenancy.queries import record_answer, record_message
+from app.tenancy.settings import get_settings
+from app.tenancy.webhooks import Sender
 
 SHOPS: list[dict[str, Any]] = [
     {

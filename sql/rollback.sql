@@ -81,7 +81,7 @@ BEGIN
     WHEN unknown IS NOT NULL THEN format('alembic_version holds %s, which is no revision of this history: run the code that has it, or name the folder that has it in version_locations of alembic.ini', unknown)
     WHEN level > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, old_lost)
     WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
-    WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.repair', says)
+    WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
     WHEN level = 1 AND state IN ('many businesses', 'an upgrade was interrupted') THEN 'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'

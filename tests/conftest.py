@@ -15,7 +15,7 @@ from pytest_postgresql.janitor import DatabaseJanitor
 from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.orm import Session
 
-from app.embedded import embedded_url
+from app.tenancy.embedded import embedded_url
 from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Connection, event
 
-from app import repair
-from app.migration import drift, runner
-from app.migration.catalogue import Catalogue
+from app.tenancy import repair
+from app.tenancy.migration import drift, runner
+from app.tenancy.migration.catalogue import Catalogue
 from tests.support import ROOT, engine_of, environment, execute, plain
 
 Case = tuple[str, str, bool]
@@ -42,7 +42,7 @@ def lines(url: URL) -> list[str]:
 
 
 def repaired(url: URL, *arguments: str) -> tuple[int, str]:
-    """Exit status and output of `python -m app.repair`, in this process."""
+    """Exit status and output of `python -m app.tenancy.repair`, in this process."""
     out, err = io.StringIO(), io.StringIO()
     with environment(DATABASE_URL=plain(url)), redirect_stdout(out), redirect_stderr(err):
         status = repair.main(["-c", str(ROOT / "alembic.ini"), *arguments])

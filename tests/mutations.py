@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import URL, make_url
 from tqdm import tqdm
 
-from app.embedded import embedded_url
+from app.tenancy.embedded import embedded_url
 from tests.support import ROOT, execute, migrate, plain, rows
 
 FILES = ("test_attack_matrix.py", "test_catalogue_lints.py", "test_tenant_session.py", "test_tokens.py")

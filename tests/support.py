@@ -18,10 +18,10 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from alembic import command
-from app.config import get_settings
 from app.db import get_engine
-from app.migration.catalogue import Catalogue
-from app.migration.catalogue import catalogue as read_catalogue
+from app.tenancy.migration.catalogue import Catalogue
+from app.tenancy.migration.catalogue import catalogue as read_catalogue
+from app.tenancy.settings import get_settings
 
 ROOT = Path(__file__).parent.parent
 LEGACY = Path(__file__).parent / "legacy"

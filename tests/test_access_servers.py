@@ -5,7 +5,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
-from app.migration.access import strangers
+from app.tenancy.migration.access import strangers
 from tests.conftest import MakeDatabase
 from tests.roles import ROLES, advice, refusal
 from tests.support import check, execute, migrate, rows, scalar

@@ -114,7 +114,7 @@ def test_restored_without_roles_repair_brings_them_back(
     assert lines(target) == [
         f"policy single_business on {table}: missing, expected permissive for all to old_bot" for table in ("conversations", "customers")
     ]  # fmt: skip
-    again = shell("python -m app.repair && alembic check", tmp_path, DATABASE_URL=plain(target))
+    again = shell("python -m app.tenancy.repair && alembic check", tmp_path, DATABASE_URL=plain(target))
     assert again.returncode == 0, again.stderr
     migrate(target, "downgrade", "-1")
     assert scalar(target, "SELECT count(*) FROM conversations") == scalar(source, "SELECT count(*) FROM conversations")

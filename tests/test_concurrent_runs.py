@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from sqlalchemy import URL, text
 
-from app.migration.runner import RUNNER_LOCK
+from app.tenancy.migration.runner import RUNNER_LOCK
 from tests.support import alembic_process, check, engine_of, psql, rows, scalar, script
 
 

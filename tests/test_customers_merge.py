@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
-from app.customers import find_or_create_customer
 from app.db import tenant_session
-from app.queries import record_message
-from app.webhooks import Sender
+from app.tenancy.customers import find_or_create_customer
+from app.tenancy.queries import record_message
+from app.tenancy.webhooks import Sender
 from tests.deliveries import PHONE, USER_ID
 from tests.support import OTHER_ID, add_business, execute, rows
 
@@ -37,7 +37,7 @@ def two(bot_settings: URL) -> tuple[URL, int, int]:
 @pytest.fixture
 def errors(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What is logged as an error, as its `messages`."""
-    caplog.set_level(logging.ERROR, "app.customers")
+    caplog.set_level(logging.ERROR, "app.tenancy.customers")
     return caplog
 
 

@@ -5,10 +5,10 @@ import uuid
 import pytest
 from sqlalchemy import URL
 
-from app.customers import find_or_create_customer
 from app.db import tenant_session
-from app.queries import record_message
-from app.webhooks import Sender
+from app.tenancy.customers import find_or_create_customer
+from app.tenancy.queries import record_message
+from app.tenancy.webhooks import Sender
 from tests.deliveries import PHONE, USER_ID
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, migrate, rows
 

@@ -15,7 +15,6 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from app.config import Settings, get_settings
 from app.db import (
     CONNECT_ARGS,
     DatabaseUrlError,
@@ -27,6 +26,7 @@ from app.db import (
     session_scope,
 )
 from app.models import Business
+from app.tenancy.settings import Settings, get_settings
 from tests.support import environment, plain, rows
 
 POOLER_TAKES = {"user", "database", "client_encoding", "application_name"}

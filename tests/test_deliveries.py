@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.models.types import InvalidValueError
-from app.webhooks import ANSWERED, Inbound, Sender, is_from_meta, read_delivery
+from app.tenancy.webhooks import ANSWERED, Inbound, Sender, is_from_meta, read_delivery
 from tests.deliveries import (
     CONTENT,
     NEW_PHONE,

@@ -1,4 +1,4 @@
-"""`alembic check` finds every change of an object, and names it; `python -m app.repair` puts it right where it can."""
+"""`alembic check` finds every change of an object, and names it; `python -m app.tenancy.repair` puts it right where it can."""
 
 from collections.abc import Iterator
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedServerError, _reachable, embedded_url
+from app.tenancy.embedded import EmbeddedServerError, _reachable, embedded_url
 from tests.support import ROOT
 
 ASK = """
@@ -89,7 +89,7 @@ def test_the_server_is_real_and_keeps_its_data_beside_alembic_ini(public: Path) 
     assert not (public / ".postgres" / "postmaster.pid").exists()
     below = public / "below"
     below.mkdir()
-    for arguments in (("-m", "alembic", "-c", "../alembic.ini", "current"), ("-m", "app.report")):
+    for arguments in (("-m", "alembic", "-c", "../alembic.ini", "current"), ("-m", "app.tenancy.report")):
         done = run(below, *arguments)
         assert done.returncode == 0, done.stderr
         assert "001" in done.stdout
@@ -109,9 +109,9 @@ NOT_SET = (
         (".", ("-m", "alembic", "check")),
         (".", ("-m", "alembic", "stamp", "head")),
         (".", ("-m", "alembic", "-x", "dry-run=yes", "upgrade", "head")),
-        (".", ("-m", "app.report")),
+        (".", ("-m", "app.tenancy.report")),
         ("below", ("-m", "alembic", "-c", "../alembic.ini", "upgrade", "head")),
-        ("below", ("-m", "app.report")),
+        ("below", ("-m", "app.tenancy.report")),
     ],
 )
 def test_no_server_is_made_where_nobody_asked_for_one(folder: str, arguments: Sequence[str], public: Path) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 from app.models import Business, Conversation, WhatsappNumber
-from app.webhooks import ANSWERED, Sender
+from app.tenancy.webhooks import ANSWERED, Sender
 from tests.deliveries import (
     CONTENT,
     NEW_PHONE,

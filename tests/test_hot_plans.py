@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import URL, event
 from sqlalchemy.orm import Session
 
-from app import customers
 from app.db import get_engine, tenant_session
 from app.models import Customer
-from app.queries import last_messages, record_answer, record_message
-from app.webhooks import Sender
+from app.tenancy import customers
+from app.tenancy.queries import last_messages, record_answer, record_message
+from app.tenancy.webhooks import Sender
 from tests.conftest import MakeDatabase
 from tests.support import environment, execute, plain, rows
 

@@ -12,10 +12,10 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL, Connection, Engine, event, text
 
-from app.migration import runner
-from app.migration.catalogue import catalogue as read_catalogue
-from app.migration.runner import RUNNER_LOCK
-from app.report import report
+from app.tenancy.migration import runner
+from app.tenancy.migration.catalogue import catalogue as read_catalogue
+from app.tenancy.migration.runner import RUNNER_LOCK
+from app.tenancy.report import report
 from tests.conftest import MakeDatabase
 from tests.support import (
     DEFAULT_ID,

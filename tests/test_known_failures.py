@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import CONNECT_ARGS, get_engine, session_scope
 from app.models import DEFAULT_BUSINESS_ID, Business, Conversation, Customer, WhatsappNumber
-from app.queries import record_message, route_webhook
+from app.tenancy.queries import record_message, route_webhook
 from tests.support import OTHER_ID, add_business, check, execute, migrate, rows, scalar, script
 
 PHONE = "+573001234567"
@@ -142,7 +142,7 @@ def test_11_a_replayed_webhook_is_stored_once(database: URL, session: Session) -
 
 
 def test_12_the_models_are_imported_without_a_database_url(tmp_path: Path) -> None:
-    code = "from app.models import Business, Conversation, Customer, User, UserBusiness, WhatsappNumber; import app.db, app.queries"
+    code = "from app.models import Business, Conversation, Customer, User, UserBusiness, WhatsappNumber; import app.db, app.tenancy.queries"
     env = {key: value for key, value in os.environ.items() if key == "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import URL, select
 from sqlalchemy.orm import Session
 
-from app import businesses as admin
 from app.db import SessionLocal, tenant_session
 from app.models import DEFAULT_BUSINESS_ID, Business, User, UserBusiness, WhatsappNumber
 from app.models.types import InvalidValueError
+from app.tenancy import businesses as admin
 from tests.support import DEFAULT_ID, ROOT, execute, plain, rows, scalar
 
 TOKEN, PASSWORD = "EAAG-very-secret", "correct horse battery"
@@ -27,7 +27,7 @@ ARGUMENTS = ("add", "Fade Room", "--phone-number", "+57 300 123 4567", "--phone-
 def manage(url: URL, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a maintainer does."""
     return subprocess.run(
-        [sys.executable, "-m", "app.manage", *arguments],
+        [sys.executable, "-m", "app.tenancy.manage", *arguments],
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": plain(url), **env},
         input=stdin,

@@ -119,7 +119,7 @@ def test_a_version_table_of_its_own(bot: Path, empty: URL) -> None:
     assert rows(empty, "SELECT version_num FROM alembic_version_whatsapp") == [("001",)]
     closed = "SELECT relrowsecurity FROM pg_class WHERE relname IN ('alembic_version', 'alembic_version_whatsapp') ORDER BY relname"
     assert rows(empty, closed) == [(False,), (True,)]
-    report = "cp schema.ini alembic.ini && python -m app.report"
+    report = "cp schema.ini alembic.ini && python -m app.tenancy.report"
     assert "state:            no migration was interrupted" in run(bot, empty, report)
     run(bot, empty, "python -m alembic -c schema.ini downgrade -1")
     assert rows(empty, "SELECT version_num FROM alembic_version") == [("001",)]

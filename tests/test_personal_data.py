@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.orm import Session
 
-from app import personal_data
-from app.businesses import AdministrationError
 from app.db import SessionLocal
+from app.tenancy import personal_data
+from app.tenancy.businesses import AdministrationError
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, engine_of, execute, rows, scalar
 from tests.test_manage import done
 

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Engine, select, text
 from app.db import make_engine, tenant_session
 from app.models import Conversation, Customer
 from app.models.base import TenantScopeError
-from app.queries import record_message
+from app.tenancy.queries import record_message
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.models import DEFAULT_BUSINESS_ID, WhatsappNumber
 from app.models.types import EXTRA_DIGIT, InvalidValueError, normalise_phone_number, phone_forms, without_extra_digit
-from app.queries import route_webhook
+from app.tenancy.queries import route_webhook
 from tests.support import OTHER_ID, add_business, execute, scalar
 
 FORMS = [

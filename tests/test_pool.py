@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from app import pool
 from app.db import CONNECT_ARGS, make_engine, read_session, tenant_session
 from app.models import Business, Customer
+from app.tenancy import pool
 from tests.proxy import Proxy, proxy
 from tests.support import DEFAULT_ID, execute, scalar
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.models import DEFAULT_BUSINESS_ID, Business, Conversation, WhatsappNumber
 from app.models.types import InvalidValueError
-from app.queries import last_messages, record_message, route_webhook
+from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.conftest import MakeDatabase
 from tests.support import OTHER_ID, add_business, engine_of, execute, wait_until
 

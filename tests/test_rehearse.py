@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
-from app.rehearse import PREFIX, Findings, main, report, verdict
-from app.restore import BackupError, restore, roles_of
+from app.tenancy.rehearse import PREFIX, Findings, main, report, verdict
+from app.tenancy.restore import BackupError, restore, roles_of
 from tests.support import ROOT, execute, pg_binary, plain, rows, scalar
 
 FORMATS = ("plain", "custom", "directory", "tar", "gzip")
@@ -42,7 +42,7 @@ def dump(url: URL, folder: Path, form: str = "custom", *options: str) -> Path:
 
 def rehearse(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.rehearse", *arguments],
+        [sys.executable, "-m", "app.tenancy.rehearse", *arguments],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,

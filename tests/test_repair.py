@@ -1,4 +1,4 @@
-"""`alembic check` and `python -m app.repair` as a user runs them: lines, one sentence, exit status."""
+"""`alembic check` and `python -m app.tenancy.repair` as a user runs them: lines, one sentence, exit status."""
 
 import os
 import subprocess
@@ -8,8 +8,8 @@ import threading
 import pytest
 from sqlalchemy import URL, text
 
-from app.migration import steps
-from app.migration.runner import RUNNER_LOCK
+from app.tenancy.migration import steps
+from app.tenancy.migration.runner import RUNNER_LOCK
 from tests.drift import lines, repaired
 from tests.support import ROOT, engine_of, execute, migrate, plain, run_alembic, scalar
 
@@ -17,7 +17,7 @@ from tests.support import ROOT, engine_of, execute, migrate, plain, run_alembic,
 def run_repair(url: URL, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "app.repair", *arguments],
+        [sys.executable, "-m", "app.tenancy.repair", *arguments],
         cwd=ROOT, env={**os.environ, "DATABASE_URL": plain(url)}, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -32,7 +32,7 @@ def test_the_check_says_a_line_each_and_one_sentence(database: URL) -> None:
         "drift: privilege of app_tenant on column users.full_name: missing, expected SELECT",
         "drift: trigger set_updated_at on customers: missing, expected CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers "
         "FOR EACH ROW EXECUTE FUNCTION set_updated_at()",
-        "FAILED: The database differs from the models in 3 places, named above: `python -m app.repair` puts right what holds no "
+        "FAILED: The database differs from the models in 3 places, named above: `python -m app.tenancy.repair` puts right what holds no "
         "data, and says what to do about the rest.",
     ]  # fmt: skip
 
@@ -127,8 +127,8 @@ def test_only_the_newest_revision_is_repaired(canonical: URL) -> None:
 
 
 def test_two_checks_at_once_do_not_disturb_each_other(database: URL) -> None:
-    from app.migration import drift
-    from app.repair import declared
+    from app.tenancy.migration import drift
+    from app.tenancy.repair import declared
 
     engine = engine_of(database)
     with engine.connect() as first, engine.connect() as second:

@@ -18,7 +18,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_report_tells_where_it_is_without_secrets(database: URL) -> None:
     url = database.set(password="s3cret")
-    done = run("-m", "app.report", DATABASE_URL=plain(url), ACCESS_TOKEN_KEYS=TOKEN_KEY)
+    done = run("-m", "app.tenancy.report", DATABASE_URL=plain(url), ACCESS_TOKEN_KEYS=TOKEN_KEY)
     assert done.returncode == 0, done.stderr
     said = dict(line.split(":", 1) for line in done.stdout.splitlines())
     assert said["revision"].strip() == "001"
@@ -31,19 +31,19 @@ def test_the_report_tells_where_it_is_without_secrets(database: URL) -> None:
 
 
 def test_the_report_on_an_empty_database(empty: URL) -> None:
-    done = run("-m", "app.report", DATABASE_URL=plain(empty))
+    done = run("-m", "app.tenancy.report", DATABASE_URL=plain(empty))
     assert "revision:         none" in done.stdout
     assert "no table yet" in done.stdout
 
 
 def test_the_report_on_keys(empty: URL) -> None:
     for keys, says in (("", "is not set"), ("not a key", "not a key in ACCESS_TOKEN_KEYS")):
-        done = run("-m", "app.report", DATABASE_URL=plain(empty), ACCESS_TOKEN_KEYS=keys)
+        done = run("-m", "app.tenancy.report", DATABASE_URL=plain(empty), ACCESS_TOKEN_KEYS=keys)
         assert says in done.stdout.splitlines()[-1]
 
 
 def test_the_report_without_a_server() -> None:
-    done = run("-m", "app.report", DATABASE_URL="postgresql://bot:s3cret@localhost:1/shop")
+    done = run("-m", "app.tenancy.report", DATABASE_URL="postgresql://bot:s3cret@localhost:1/shop")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "s3cret" not in done.stderr

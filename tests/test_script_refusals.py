@@ -8,7 +8,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from app.migration.runner import RUNNER_LOCK
+from app.tenancy.migration.runner import RUNNER_LOCK
 from tests.support import check, current, engine_of, execute, migrate, paste, pipe, psql, script, wait_until
 from tests.test_scripts import SINGLE, WAYS, heads, released, run, state, way
 

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session, aliased, joinedload, selectinload, subqueryl
 
 from app.db import SessionLocal, tenant_session
 from app.models import Business, Conversation, Customer, TenantOwned, WhatsappNumber
-from app.queries import last_messages, record_message
+from app.tenancy.queries import last_messages, record_message
 from tests.conftest import MakeDatabase
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute
 

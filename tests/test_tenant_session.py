@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db import SessionLocal, tenant_session
 from app.models import Business, Conversation, Customer, UserBusiness, WhatsappNumber
 from app.models.base import TenantScopeError
-from app.queries import last_messages, record_message, route_webhook
+from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.conftest import MakeDatabase
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, engine_of, execute, rows, scalar
 

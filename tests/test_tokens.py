@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, aliased
 from app.db import get_engine
 from app.models import Business, User, WhatsappNumber
 from app.models.types import InvalidValueError, TokenError
-from app.tokens import main, rotate
+from app.tenancy.tokens import main, rotate
 from tests.conftest import TOKEN_KEY, MakeDatabase
 from tests.support import DEFAULT_ID, OTHER_ID, ROOT, add_business, environment, execute, plain, rows, scalar
 
@@ -351,7 +351,7 @@ def test_an_interrupted_rotation_goes_on(bot_settings: URL, engine: Engine, caps
 
 def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app.tokens", *arguments],
+        [sys.executable, "-m", "app.tenancy.tokens", *arguments],
         cwd=ROOT,
         env={**os.environ, **env},
         capture_output=True,

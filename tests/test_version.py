@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from alembic import command
 from app.models import Base
-from app.report import report
+from app.tenancy.report import report
 from tests.conftest import MakeDatabase
 from tests.support import (
     LEGACY,
@@ -81,7 +81,7 @@ LOST = {
     "create_all": Wrong(
         "DROP TABLE multi_tenant_rollback; DROP FUNCTION current_business_id(), set_updated_at() CASCADE",
         "the database is not at 001, for its tables have no triggers, policies and privileges, as after create_all: "
-        "run python -m app.repair",
+        "run python -m app.tenancy.repair",
     ),
 }
 

@@ -6,7 +6,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from app.report import report
+from app.tenancy.report import report
 from tests.conftest import MakeDatabase
 from tests.support import (
     OTHER_ID,

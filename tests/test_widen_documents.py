@@ -25,7 +25,7 @@ def test_the_commands(canonical: URL) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing stands in the way, and nothing was changed" in done.stderr
     assert types(canonical) == ["bigint", "bigint"]
-    assert "bigint" in shell("python -m app.report", ROOT, DATABASE_URL=plain(canonical)).stdout
+    assert "bigint" in shell("python -m app.tenancy.report", ROOT, DATABASE_URL=plain(canonical)).stdout
 
 
 def test_the_section_for_a_project_of_its_own(canonical: URL, tmp_path: Path) -> None:

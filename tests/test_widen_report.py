@@ -4,7 +4,7 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from app.report import report
+from app.tenancy.report import report
 from tests.support import engine_of, execute
 from tests.test_interruption import connection_lost_before
 from tests.widening import widen

@@ -14,9 +14,9 @@ Create Date: 2026-11-25 00:00:00+00:00
 """
 
 from alembic import op
-from app.migration import ops
-from app.migration.steps import emit, literal, outside_transaction, step, wait_to_read
-from app.migration.widen import refuse_to_widen, widen_to_bigint
+from app.tenancy.migration import ops
+from app.tenancy.migration.steps import emit, literal, outside_transaction, step, wait_to_read
+from app.tenancy.migration.widen import refuse_to_widen, widen_to_bigint
 
 revision = "bigint"
 down_revision = None

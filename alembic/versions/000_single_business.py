@@ -12,10 +12,10 @@ Create Date: 2025-10-11 00:00:00+00:00
 import sqlalchemy as sa
 
 from alembic import op
-from app.migration.ops import has_table
-from app.migration.scripts import script
-from app.migration.state import MULTI, STATE
-from app.migration.steps import options, refuse, step, wait_to_read
+from app.tenancy.migration.ops import has_table
+from app.tenancy.migration.scripts import script
+from app.tenancy.migration.state import MULTI, STATE
+from app.tenancy.migration.steps import options, refuse, step, wait_to_read
 
 revision = "000"
 down_revision = None

@@ -16,11 +16,11 @@ Create Date: 2025-10-11 00:00:00+00:00
 
 from collections.abc import Iterable
 
-from app.migration import access, ops
-from app.migration.ops import has_column, has_constraint, has_table
-from app.migration.scripts import script
-from app.migration.state import MEMORY, ROLLBACK_BEGAN
-from app.migration.steps import (
+from app.tenancy.migration import access, ops
+from app.tenancy.migration.ops import has_column, has_constraint, has_table
+from app.tenancy.migration.scripts import script
+from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
+from app.tenancy.migration.steps import (
     each,
     emit,
     emit_each,

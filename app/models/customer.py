@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Customer(TenantOwned, Timestamped, Base):
     """A person who writes to a business; the same person is another row in another business.
 
-    `app.customers` finds or makes the row of a webhook's sender, and joins two that are one person.
+    `app.tenancy.customers` finds or makes the row of a webhook's sender, and joins two that are one person.
     """
 
     __tablename__ = "customers"

@@ -54,7 +54,7 @@ class BusinessSettings(_Open):
     barbers: list[str | _Open] = []
     ai_personality: str | _Open | None = None
     retention_days: int | None = Field(None, gt=0)
-    """How many days messages are kept; without it, as long as `python -m app.manage purge --days` says."""
+    """How many days messages are kept; without it, as long as `python -m app.tenancy.manage purge --days` says."""
 
 
 class TrackedDict(MutableDict[str, Any]):

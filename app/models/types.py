@@ -30,8 +30,8 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
 
-from app.config import get_settings
 from app.models.settings import BusinessSettings
+from app.tenancy.settings import get_settings
 
 
 class InvalidValueError(ValueError, DontWrapMixin):
@@ -192,12 +192,12 @@ def token_keys() -> list[Fernet]:
     if not keys:
         raise TokenError(
             "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
-            "make a key with `python -m app.tokens new-key` and put it into the environment or .env."
+            "make a key with `python -m app.tenancy.tokens new-key` and put it into the environment or .env."
         )
     if not all(re.fullmatch("[A-Za-z0-9_-]{43}=", key) for key in keys):  # base64 would stop at the first =
         raise TokenError(
             "ACCESS_TOKEN_KEYS holds something that is not a Fernet key: "
-            "separate keys made with `python -m app.tokens new-key` by commas."
+            "separate keys made with `python -m app.tenancy.tokens new-key` by commas."
         )
     return [Fernet(key) for key in keys]
 

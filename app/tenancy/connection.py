@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 
 from app.models.base import TenantScopeError
-from app.statements import is_text
+from app.tenancy.statements import is_text
 
 SCOPE = "app_scope"
 """Execution option: the `Scope` that every transaction of the connection is confined to."""

@@ -1,4 +1,4 @@
-"""What a maintainer does by hand with businesses, users and their data: `python -m app.manage --help`."""
+"""What a maintainer does by hand with businesses, users and their data: `python -m app.tenancy.manage --help`."""
 
 import argparse
 import getpass
@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from app import businesses as admin
-from app import personal_data
 from app.db import get_engine, session_scope
+from app.tenancy import businesses as admin
+from app.tenancy import personal_data
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"
 PASSWORD_VARIABLE = "USER_PASSWORD"
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m app.manage",
+        prog="python -m app.tenancy.manage",
         description=__doc__,
         epilog=f"Secrets are never arguments: an access token comes from {TOKEN_VARIABLE}, a password from "
         f"{PASSWORD_VARIABLE}, or else from a prompt, or from standard input where that is no terminal.",
@@ -174,7 +174,7 @@ def _set_role(args: argparse.Namespace) -> None:
         admin.invite(session, args.business, args.email, args.role, full_name=args.name)
     print(f"{args.email} is {args.role} of {args.business!r}.")
     if is_new:
-        print(f"The user is new and cannot log in yet: python -m app.manage set-password {args.email}")
+        print(f"The user is new and cannot log in yet: python -m app.tenancy.manage set-password {args.email}")
 
 
 def _remove_role(args: argparse.Namespace) -> None:

@@ -25,8 +25,8 @@ from sqlalchemy.orm import Session
 from app.models.conversation import Conversation
 from app.models.customer import Customer
 from app.models.types import USER_ID, is_user_id
-from app.queries import storable
-from app.webhooks import Sender
+from app.tenancy.queries import storable
+from app.tenancy.webhooks import Sender
 
 log = logging.getLogger(__name__)
 

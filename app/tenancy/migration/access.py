@@ -1,6 +1,6 @@
 """Who reaches the tables beside app_tenant and app_service: SQL that revisions, the drift check and repair share."""
 
-from app.migration.steps import literal
+from app.tenancy.migration.steps import literal
 
 OURS = "'app_tenant', 'app_service'"
 PUBLIC_ROLES = "'anon', 'authenticated'"

@@ -12,9 +12,20 @@ command goes on wherever a run ended.
 
 from dataclasses import dataclass
 
-from app.migration import ops
-from app.migration.ops import has_column
-from app.migration.steps import _gave_up, dollar_quoted, each, emit, emit_each, literal, notice, options, refuse, step
+from app.tenancy.migration import ops
+from app.tenancy.migration.ops import has_column
+from app.tenancy.migration.steps import (
+    _gave_up,
+    dollar_quoted,
+    each,
+    emit,
+    emit_each,
+    literal,
+    notice,
+    options,
+    refuse,
+    step,
+)
 
 PAGES = 64
 """Pages of 8 kB that one transaction copies: some thousand rows, some hundredths of a second."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
 
-from app.migration import version
-from app.migration.runner import RUNNER_LOCK, SESSION_DEFAULTS, changes, compares, stamps
-from app.migration.steps import together
+from app.tenancy.migration import version
+from app.tenancy.migration.runner import RUNNER_LOCK, SESSION_DEFAULTS, changes, compares, stamps
+from app.tenancy.migration.steps import together
 
 Work = Callable[..., Iterable[RevisionStep]]
 """What a command does with the recorded revisions and the migration context: most often, to return its path."""

@@ -1,4 +1,4 @@
-"""Pytest fixtures for a bot's tests: `pytest_plugins = ["app.testing"]` in conftest.py, then use `schema_database`."""
+"""Pytest fixtures for a bot's tests: `pytest_plugins = ["app.tenancy.testing"]` in conftest.py, then use `schema_database`."""
 
 import os
 import tempfile
@@ -13,11 +13,11 @@ from alembic.config import Config
 from sqlalchemy import URL, NullPool, create_engine, make_url
 
 from alembic import command
-from app.config import get_settings
 from app.db import get_engine
-from app.embedded import embedded_url
+from app.tenancy.embedded import embedded_url
+from app.tenancy.settings import get_settings
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.migration import access, ops
-from app.migration.catalogue import Catalogue
-from app.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
-from app.migration.scripts import script
-from app.migration.steps import each, emit, emit_each, literal, step
+from app.tenancy.migration import access, ops
+from app.tenancy.migration.catalogue import Catalogue
+from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
+from app.tenancy.migration.scripts import script
+from app.tenancy.migration.steps import each, emit, emit_each, literal, step
 
 ROUNDS = 4
 """One repair can bring the next to light: a role lets its policies be made, a key that is back can be validated."""

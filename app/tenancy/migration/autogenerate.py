@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, Index
 from sqlalchemy.types import TypeDecorator
 
-from app.migration import ops as schema_ops
+from app.tenancy.migration import ops as schema_ops
 
 INVERSE = {
     "enable_tenancy": "disable_tenancy",
@@ -30,7 +30,7 @@ INVERSE |= {v: k for k, v in INVERSE.items()}
 
 
 class SchemaOp(ops.MigrateOperation):
-    """A call of a function of `app.migration.ops`; its inverse is looked up in INVERSE."""
+    """A call of a function of `app.tenancy.migration.ops`; its inverse is looked up in INVERSE."""
 
     def __init__(self, name: str, table: str, *arguments: str, **options: Any) -> None:
         self.name, self.table_name, self.arguments, self.options = name, table, arguments, options

@@ -1,6 +1,6 @@
 """The data of a business and of its customers: export, erase, and delete what is older than a business keeps it.
 
-As in `app.businesses`, sessions and engines must see every business. `erase_business` and `purge_messages` take an
+As in `app.tenancy.businesses`, sessions and engines must see every business. `erase_business` and `purge_messages` take an
 engine, for they commit batch by batch.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Engine, delete, func, select, text
 from sqlalchemy.orm import Session
 
-from app.businesses import AdministrationError, find_business, needs_all_businesses, set_active
 from app.models import DEFAULT_BUSINESS_ID, Base, Business, Conversation, Customer, TenantOwned, User, UserBusiness
 from app.models.types import is_user_id
+from app.tenancy.businesses import AdministrationError, find_business, needs_all_businesses, set_active
 
 
 def export_business(session: Session, business: str | uuid.UUID, folder: Path) -> dict[str, int]:

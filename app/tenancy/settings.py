@@ -27,7 +27,7 @@ def project_folder() -> Path | None:
 
     None where there is none: the package is installed, and the process runs outside of a project.
     """
-    above = Path(__file__).resolve().parent.parent
+    above = Path(__file__).resolve().parents[2]
     here = Path.cwd()
     for folder in (*_chosen, here, *here.parents, above):
         if (folder / "alembic.ini").is_file():

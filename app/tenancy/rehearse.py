@@ -1,4 +1,4 @@
-"""Tries the whole migration on a copy of your database: `python -m app.rehearse backup.dump`.
+"""Tries the whole migration on a copy of your database: `python -m app.tenancy.rehearse backup.dump`.
 
 The backup is restored into a PostgreSQL of its own that is removed afterwards. There the upgrade, the check, the
 rollback and a second upgrade run on your data, while a single-business bot writes. Nothing connects to the live
@@ -26,8 +26,8 @@ import psycopg2
 from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.embedded import EmbeddedServerError, embedded_url
-from app.restore import BackupError, Restored, binary, restore
+from app.tenancy.embedded import EmbeddedServerError, embedded_url
+from app.tenancy.restore import BackupError, Restored, binary, restore
 
 PREFIX = "whatsapp-bot-rehearsal-"
 BOT = "rehearsal-bot"
@@ -164,7 +164,7 @@ class Rehearsal:
         """The lines that an Alembic command says, which are shown too; refused where it is."""
         process = subprocess.Popen(
             [sys.executable, "-m", "alembic", *arguments],
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
             env={**os.environ, "DATABASE_URL": dsn(self.url), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -372,7 +372,7 @@ def _given_server(url: str) -> URL:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; see the module's docstring for the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m app.rehearse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m app.tenancy.rehearse", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("backup", nargs="+", type=Path, help="what pg_dump wrote; several files where it is in parts")
     parser.add_argument("--keep", action="store_true", help="keep the restored database")

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from alembic import op
-from app.migration.progress import phase, watch
+from app.tenancy.migration.progress import phase, watch
 
 LOCK_TIMEOUT = "200ms"
 """The longest that the bot queues behind a lock the migration waits for."""

@@ -6,8 +6,8 @@ What a trigger or a policy looks like is written here once; revisions, autogener
 import re
 
 from alembic import op
-from app.migration import access
-from app.migration.steps import each, emit, emit_each, literal, options, refuse, step
+from app.tenancy.migration import access
+from app.tenancy.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
 _GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
 

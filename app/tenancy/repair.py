@@ -1,4 +1,4 @@
-"""Puts right what `alembic check` finds and what holds no data: `python -m app.repair [--dry-run]`."""
+"""Puts right what `alembic check` finds and what holds no data: `python -m app.tenancy.repair [--dry-run]`."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -13,11 +13,11 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
-from app.migration import runner, state
-from app.migration.drift import Declared
-from app.migration.repair import Outcome, repair
-from app.migration.steps import Options
 from app.models import DEFAULT_BUSINESS_ID, Base
+from app.tenancy.migration import runner, state
+from app.tenancy.migration.drift import Declared
+from app.tenancy.migration.repair import Outcome, repair
+from app.tenancy.migration.steps import Options
 
 
 def declared(version_table: str = "alembic_version") -> Declared:
@@ -69,7 +69,7 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Ou
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each difference that was put right, or was not; exit status 1 where one is left."""
-    parser = ArgumentParser(prog="python -m app.repair", description=__doc__)
+    parser = ArgumentParser(prog="python -m app.tenancy.repair", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, print what would be done")
     parser.add_argument("--lock-wait", type=float, default=60.0, metavar="SECONDS", help="as of alembic -x lock-wait")
     parser.add_argument("-c", "--config", default="alembic.ini", help="the configuration of Alembic")

@@ -18,9 +18,9 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
-from app.migration.access import NOTHING_PLANTED
-from app.migration.progress import say
-from app.migration.steps import LOCK_TIMEOUT, Options
+from app.tenancy.migration.access import NOTHING_PLANTED
+from app.tenancy.migration.progress import say
+from app.tenancy.migration.steps import LOCK_TIMEOUT, Options
 
 RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""

@@ -1,7 +1,7 @@
 """What opens the tables, or shuts their users out, beside what the models declare: each a line, most with their fix.
 
 The query runs with nothing but pg_catalog in sight. Its rows are (object, found, fix, by_hand): `fix` is the statement
-that `python -m app.repair` runs; where there is none, `by_hand` says what to do instead.
+that `python -m app.tenancy.repair` runs; where there is none, `by_hand` says what to do instead.
 """
 
 from sqlalchemy import text

@@ -8,9 +8,9 @@ from typing import Any
 from alembic.script import ScriptDirectory
 
 from alembic import op
-from app.migration import ops
-from app.migration.state import MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
-from app.migration.steps import emit, emit_each, literal
+from app.tenancy.migration import ops
+from app.tenancy.migration.state import MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
+from app.tenancy.migration.steps import emit, emit_each, literal
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
@@ -34,7 +34,7 @@ UNKNOWN = (
 LOST = "the database is not at %s, for it has no table %s: restore it from a backup"
 HAND_MADE = (
     "the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: "
-    "run python -m app.repair"
+    "run python -m app.tenancy.repair"
 )
 ELSEWHERE = "{table} says %s, but the database is at %s: run alembic stamp %2$s, then the same command again"
 NOT_THERE = "nothing was stamped, for the database is not at %s: run alembic stamp %s"

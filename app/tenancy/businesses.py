@@ -167,7 +167,9 @@ def find_business(session: Session, name_or_id: str | uuid.UUID) -> Business:
     except ValueError:
         found = list(session.scalars(select(Business).where(Business.name == str(name_or_id).strip()).limit(2)))
     if not found:
-        raise AdministrationError(f"There is no business {str(name_or_id)!r}: `python -m app.manage list` shows all.")
+        raise AdministrationError(
+            f"There is no business {str(name_or_id)!r}: `python -m app.tenancy.manage list` shows all."
+        )
     if len(found) > 1:
         raise AdministrationError(f"Several businesses are named {str(name_or_id)!r}: name the one by its id.")
     return found[0]

@@ -1,4 +1,4 @@
-"""What a support question needs to know of a database, without secrets: `python -m app.report`."""
+"""What a support question needs to know of a database, without secrets: `python -m app.tenancy.report`."""
 
 import sys
 from typing import Any
@@ -8,13 +8,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.config import get_settings, project_folder
 from app.db import CONNECT_ARGS, database_url
-from app.migration.state import ROLLING_BACK, STATE, UPGRADING
-from app.migration.steps import literal
-from app.migration.version import untrue
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
+from app.tenancy.migration.state import ROLLING_BACK, STATE, UPGRADING
+from app.tenancy.migration.steps import literal
+from app.tenancy.migration.version import untrue
+from app.tenancy.settings import get_settings, project_folder
 
 
 def place(connection: Connection, table: str = "alembic_version") -> tuple[str, str]:

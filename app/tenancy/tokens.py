@@ -1,4 +1,4 @@
-"""Keys of the access tokens: `python -m app.tokens new-key` and `python -m app.tokens rotate`."""
+"""Keys of the access tokens: `python -m app.tenancy.tokens new-key` and `python -m app.tenancy.tokens rotate`."""
 
 import argparse
 import sys
@@ -58,7 +58,7 @@ def _reads(key: Fernet, ciphertext: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; an error is one sentence on stderr and exit status 1."""
-    parser = argparse.ArgumentParser(prog="python -m app.tokens", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m app.tenancy.tokens", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("new-key", help="print a new key for ACCESS_TOKEN_KEYS")
     rotation = commands.add_parser("rotate", help="encrypt every token under the first key of ACCESS_TOKEN_KEYS")
