@@ -193,7 +193,7 @@ def token_keys() -> list["Fernet"]:
     from app.tenancy.settings import get_settings
 
     configured = get_settings().access_token_keys
-    keys = [key.strip() for key in (configured.get_secret_value() if configured else "").split(",") if key.strip()]
+    keys = [key.strip() for key in configured.split(",") if key.strip()]
     if not keys:
         raise TokenError(
             "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
