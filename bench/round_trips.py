@@ -186,23 +186,24 @@ def round_trips(server: URL, repeat: int = 30) -> str:
     lines = ["| work | way | round trips | 0 ms | 5 ms | 20 ms |", "|---|---|---:|---:|---:|---:|"]
     with measured(server) as (line, work):
         for name, ways in work:
-            for way, run in ways.items():
-                trips = counted(line, run)
-                cells = [f"{time_of(run, line, delay, repeat):.1f}" for delay in (0, 0.005, 0.020)]
-                lines.append(f"| {name} | {way} | {trips} | {' | '.join(cells)} |")
+            trips = [counted(line, run) for run in ways.values()]
+            taken = [times_of([*ways.values()], line, delay, repeat) for delay in (0, 0.005, 0.020)]
+            for way, number, *medians in zip(ways, trips, *taken, strict=True):
+                lines.append(f"| {name} | {way} | {number} | {' | '.join(f'{median:.1f}' for median in medians)} |")
     return "\n".join(lines)
 
 
-def time_of(run: Callable[[], object], line: Proxy, network: float, repeat: int) -> float:
-    """Median milliseconds of a run with `network` seconds there and back."""
+def times_of(ways: list[Callable[[], object]], line: Proxy, network: float, repeat: int) -> list[float]:
+    """Median milliseconds of each way with `network` seconds there and back; in turns, so that all share the noise."""
     line.delay = network / 2
-    taken = []
+    taken: list[list[float]] = [[] for _ in ways]
     for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        taken.append((time.perf_counter() - start) * 1000)
+        for run, times in zip(ways, taken, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append((time.perf_counter() - start) * 1000)
     line.delay = 0
-    return statistics.median(taken)
+    return [statistics.median(times) for times in taken]
 
 
 def main() -> None:
