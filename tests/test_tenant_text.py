@@ -7,21 +7,7 @@ from typing import Any
 import psycopg2
 import pytest
 from psycopg2.extras import NamedTupleCursor, RealDictCursor
-from sqlalchemy import (
-    URL,
-    Column,
-    Engine,
-    Integer,
-    MetaData,
-    QueuePool,
-    Table,
-    create_engine,
-    event,
-    func,
-    insert,
-    select,
-    text,
-)
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -276,14 +262,6 @@ def test_what_a_failed_commit_left_goes_too(engine: Engine, shared: URL) -> None
             assert session.execute(text(LEFT_BEHIND["lock"][1])).all() == []
     finally:
         execute(shared, "DROP TABLE deferred")
-
-
-def test_a_table_of_the_session_s_own_goes_too(engine: Engine) -> None:
-    table = Table("mine", MetaData(), Column("a", Integer), prefixes=["TEMPORARY"])
-    with tenant_session(A, bind=engine) as session:
-        table.create(session.connection())
-        session.commit()
-        assert session.scalar(text("SELECT to_regclass('pg_temp.mine')")) is None
 
 
 def test_who_writes_no_text_pays_nothing(engine: Engine) -> None:
