@@ -5,6 +5,7 @@ protects; what is here keeps the connection in the role and the business that ro
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -85,6 +86,14 @@ class WatchedCursor(PlainCursor):
         super().copy_to(*args, **kwargs)
 
 
+@cache
+def _watched(factory: type[PlainCursor]) -> type[PlainCursor]:
+    """The class of cursors, or one like it that tells its connection when it is used."""
+    if issubclass(factory, WatchedCursor):
+        return factory
+    return WatchedCursor if factory is PlainCursor else type(factory.__name__, (WatchedCursor, factory), {})
+
+
 class StreamCursor(WatchedCursor):
     """A server-side cursor: psycopg2's own refuses a transaction that psycopg2 did not begin."""
 
@@ -143,14 +152,12 @@ class TenantConnection(PlainConnection):
         super().__init__(*args, **kwargs)
         self.cursor_factory = WatchedCursor
 
-    def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        name = args[0] if args else kwargs.get("name")
+    def cursor(
+        self, name: Any = None, cursor_factory: Any = None, withhold: bool = False, scrollable: Any = None
+    ) -> Any:
         if name is not None and self._modes is not None:
             return StreamCursor(self, name)
-        cursor = super().cursor(*args, **kwargs)
-        if not isinstance(cursor, WatchedCursor):
-            self.watch(cursor)
-        return cursor
+        return super().cursor(name, _watched(cursor_factory or self.cursor_factory), withhold, scrollable)
 
     def watch(self, cursor: PlainCursor) -> None:
         """Remember that SQL ran, or is about to, which SQLAlchemy did not write."""

@@ -220,13 +220,9 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
     wanted = f"(SELECT d, {name} AS name FROM ({definitions}) AS wanted (d)) AS w"
     each(
-        f"drop what an interrupted run left of: {title}",
+        title,
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
         "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
-        table=table,
-    )
-    each(
-        title,
         f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} WHERE to_regclass(name) IS NULL",
         table=table,
     )
