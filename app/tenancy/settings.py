@@ -1,10 +1,15 @@
 """Settings, read from the environment or `.env` on first use, so that importing needs none of them."""
 
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 class Settings(BaseSettings):
@@ -52,3 +57,27 @@ def env_files() -> list[Path]:
 def get_settings() -> Settings:
     """The settings, read once per process; `get_settings.cache_clear()` reads them again."""
     return Settings(_env_file=env_files())
+
+
+def import_models(config: "Config | None" = None) -> None:
+    """Import the modules that `models` in alembic.ini names, so that your own tables are known beside ours.
+
+    Args:
+        config: the configuration of the run; that of the project by default.
+
+    Raises:
+        ValueError: a module of that name is not found.
+    """
+    if config is None:
+        from alembic.config import Config
+
+        folder = project_folder()
+        config = Config(folder / "alembic.ini" if folder else None)
+    for name in config.get_main_option("models", "").split():
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"models = {name} in alembic.ini cannot be imported ({error}): correct the name, or set "
+                "prepend_sys_path to the folder that holds the package."
+            ) from None
