@@ -3,8 +3,6 @@
 import ast
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,10 @@ from sqlalchemy import URL
 
 from app.db import get_engine
 from tests.conftest import TOKEN_KEY, MakeDatabase
+from tests.documents import PLACEHOLDER as PLACEHOLDER
+from tests.documents import blocks as blocks
+from tests.documents import clone as clone
+from tests.documents import shell as shell
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -23,47 +25,14 @@ from tests.support import (
     execute,
     load_legacy,
     migrate,
-    pg_binary,
     plain,
     rows,
     scalar,
 )
 
-FORMATS = ("bash", "python", "ini", "sql")
-PLACEHOLDER = "postgresql://user:password@host:5432/database"
 own_server_only = pytest.mark.skipif(
     "TEST_DATABASE_URL" in os.environ, reason="installs anew, whichever server the tests use"
 )
-
-
-def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of a document in a language."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def clone(folder: Path) -> Path:
-    """What a fresh clone holds, in an empty folder."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a block in a folder, with this Python's commands first, as in an activated environment."""
-    variables = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "TEST_DATABASE_URL"}}
-    tools = f"{Path(sys.executable).parent}:{Path(pg_binary('psql')).parent}"
-    variables |= {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_NO_COMPILE": "1", **env}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
 
 
 @own_server_only
