@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,28 +52,6 @@ def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
     done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
-
-
-@own_server_only
-def test_the_wheel_brings_its_revisions(tmp_path: Path, empty: URL) -> None:
-    """The wheel is built from the source distribution, so that both are whole."""
-    built = shell("python -m build -o dist .", clone(tmp_path / "clone"))
-    assert built.returncode == 0, built.stderr
-    assert len(list((tmp_path / "clone/dist").glob("*.tar.gz"))) == 1
-    wheel = next((tmp_path / "clone/dist").glob("*.whl"))
-    bot = tmp_path / "bot"
-    bot.mkdir()
-    (bot / "alembic.ini").write_text(blocks("README.md", "ini")[0], encoding="utf-8")
-    done = shell(
-        f"{sys.executable} -m pip install -q --no-deps --target site {wheel}\n"
-        "export PYTHONPATH=$PWD/site\npython -m alembic upgrade head\npython -m alembic check\n"
-        "python -c 'import app.models; print(app.models.__file__)'",
-        bot,
-        DATABASE_URL=plain(empty),
-    )
-    assert done.returncode == 0, done.stderr
-    assert str(bot / "site") in done.stdout
-    assert scalar(empty, "SELECT version_num FROM alembic_version") == "001"
 
 
 def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) -> None:
