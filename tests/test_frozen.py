@@ -3,6 +3,7 @@
 import pytest
 
 from tests import frozen
+from tests.support import script
 
 MOVES = [f"{command} {revisions}" for command, revisions in frozen.MOVES]
 
@@ -25,7 +26,7 @@ def test_all_that_changes_the_database_is_compared(move: tuple[str, str]) -> Non
 
 
 def test_a_change_of_a_statement_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = frozen.script("upgrade", "000:001")
+    said = script("upgrade", "000:001")
     monkeypatch.setattr(frozen, "script", lambda *_: said)
     same = frozen.hashes()[1]
     said = said.replace("'Default business'", "'Another name'")

@@ -38,7 +38,8 @@ class Handler:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
-        exec(blocks("README.md", "python")[0], self.names)  # noqa: S102
+        _, code = blocks("README.md", "python")
+        exec(code, self.names)  # noqa: S102
         self.sent: list[tuple[Sender, str]] = []
 
     def __call__(self, payload: dict[str, Any], reply_to: Reply = lambda history: f"re: {history[-1].message}") -> Any:
