@@ -39,9 +39,13 @@ WRAPPED = "(SELECT current_business_id())"
 FLAT = "current_business_id()"
 COLLEAGUE = "EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = {})"
 
-IS_COLLEAGUE = f"""
-CREATE OR REPLACE FUNCTION is_colleague(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
-    RETURN EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = $1 AND member.business_id = {FLAT})"""
+IS_COLLEAGUE = (
+    "CREATE OR REPLACE FUNCTION is_colleague(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SET search_path = '' AS "
+    "$function$ SELECT EXISTS (SELECT FROM %1$I.user_businesses AS member WHERE member.user_id = $1 "
+    "AND member.business_id = %1$I.current_business_id()) $function$"
+)
+"""Its body is text, with the schema's name in it: Citus puts another table beneath the name, which a body that
+PostgreSQL has read would not follow."""
 
 OPEN_FUNCTIONS = (
     "^(run_command_on_.*|master_run_on_worker|citus_run_local_command|citus_(dist_)?stat_activity|citus_locks|"
@@ -59,6 +63,14 @@ CLOSING = f"""SELECT pg_catalog.format('REVOKE ALL ON %s %s FROM PUBLIC', kind, 
  WHERE called ~ '{OPEN_FUNCTIONS}' AND EXISTS (SELECT FROM aclexplode(acl) AS open WHERE grantee = 0)
  ORDER BY 1"""
 """SQL query of statements: what closes them to everybody but who was granted them by name."""
+
+
+SETTING = "citus.propagate_set_commands=local"
+SETTING_IS_THERE = (
+    "EXISTS (SELECT FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase "
+    f"WHERE datname = current_database() AND setrole = 0 AND '{SETTING}' = ANY (setconfig))"
+)
+"""SQL condition: what a transaction sets with SET LOCAL, the business, reaches the workers."""
 
 
 def condition(using: str) -> str:
@@ -81,7 +93,7 @@ def grant_insert_on_shards(table: str) -> None:
 
 def create_is_colleague() -> None:
     """The function that stands for the subquery of the policy of users."""
-    emit(IS_COLLEAGUE)
+    emit_each(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
     emit_each(
         "SELECT format('REVOKE ALL ON FUNCTION is_colleague(uuid) FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
         "ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
@@ -104,6 +116,19 @@ def add_number_keys(not_valid: str = " NOT VALID") -> None:
         f"ALTER TABLE conversations ADD CONSTRAINT {NUMBER_KEY} FOREIGN KEY (business_id, whatsapp_number_id) "
         f"REFERENCES whatsapp_numbers (business_id, id){not_valid}"
     )
+
+
+def add_business_key(table: str) -> None:
+    """The key to businesses as revision 001 adds it."""
+    emit(
+        f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) "
+        "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
+    )
+
+
+def is_distributed(table: str) -> str:
+    """SQL condition: Citus manages the table. It needs the extension."""
+    return f"EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass({literal(table)}) AND (partmethod = 'h' OR repmodel = 't'))"
 
 
 def give_form() -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from app.tenancy.migration import access, autogenerate, distribution, version
 from app.tenancy.migration import ops as schema_ops
 from app.tenancy.migration.catalogue import SERVICE, TENANT, WATCHED_ROLES, Catalogue, catalogue, quoted, search_path
-from app.tenancy.migration.openings import OPENINGS
+from app.tenancy.migration.openings import CITUS_OPENINGS, OPENINGS, SHARDS
 
 FUNCTIONS = ("current_business_id()", "set_updated_at()", "is_colleague(uuid)")
 
@@ -120,6 +120,7 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
     expected = expectation(connection, declared, schema, restrictive)
     tables = [*(t.name for t in declared.metadata.tables.values()), declared.version_table, declared.memory]
     opened: list[Drift] = []
+    on_shards = distributed_tables(connection, schema)
     with search_path(connection, "pg_catalog"):
         facts = {
             "schema": schema,
@@ -127,10 +128,18 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
             "tables": tables,
             "closed": declared.closed,
             "secret": declared.secret,
+            "distributed": bool(on_shards),
             "policies": [o for o, aspect in expected if o.startswith("policy ") and aspect == "definition"],
             "indexes": [o for o, aspect in expected if o.startswith(("index ", "constraint ")) and aspect == "state"],
         }
-        for name, value, fix, by_hand in connection.execute(OPENINGS, facts):
+        asked = list(connection.execute(OPENINGS, facts))
+        if on_shards:
+            asked += connection.exec_driver_sql(CITUS_OPENINGS, execution_options={"no_parameters": True}).all()
+            if connection.scalar(
+                text("SELECT has_function_privilege('run_command_on_placements(regclass,text,boolean)', 'EXECUTE')")
+            ):
+                asked += connection.execute(text(SHARDS), {"distributed_tables": on_shards}).all()
+        for name, value, fix, by_hand in asked:
             missing = re.fullmatch(r"missing(?:, expected (.*))?", value)
             gone = (missing[1] or "a role with NOLOGIN") if missing else None
             opened.append(Drift(name, "definition", gone, None if missing else value, fix, by_hand))
@@ -235,6 +244,16 @@ def serials(connection: Connection, declared: Declared, schema: str) -> list[str
          WHERE nspname = :schema AND relname = ANY (:adopted) AND attname = 'id' AND attidentity = ''""")
     with search_path(connection, "pg_catalog"):
         return list(connection.scalars(query, {"schema": schema, "adopted": list(declared.adopted)}))
+
+
+def distributed_tables(connection: Connection, schema: str) -> list[str]:
+    """The tables that Citus has spread or copied, with the schema's name, where there is Citus."""
+    with search_path(connection, f"{quoted(schema)}, pg_temp"):
+        if not connection.exec_driver_sql(f"SELECT {distribution.HAS_CITUS}").scalar():
+            return []
+        tables = (*distribution.TABLES, *distribution.REFERENCE_TABLES)
+        is_there = " UNION ALL ".join(f"SELECT '{t}' WHERE {distribution.is_distributed(t)}" for t in tables)
+        return [f"{quoted(schema)}.{t}" for t in connection.exec_driver_sql(is_there).scalars()]
 
 
 def has_scaled_form(connection: Connection, schema: str) -> bool:
