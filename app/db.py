@@ -48,7 +48,7 @@ def database_url(*, create: bool = False) -> URL:
         app.tenancy.embedded.EmbeddedServerError: it is not set, and there is no embedded server to use.
     """
     configured = get_settings().database_url
-    return parse_url(configured.get_secret_value()) if configured else project_url(create=create)
+    return parse_url(configured) if configured else project_url(create=create)
 
 
 def parse_url(text: str) -> URL:

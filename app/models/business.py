@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Flag, Timestamped, UuidPk
-from app.models.settings import SettingsDict
+from app.models.tracked import SettingsDict
 from app.models.types import SettingsJson
 
 if TYPE_CHECKING:

@@ -1,16 +1,12 @@
-"""The shape of `Business.settings`, and a dict that knows when it is changed at any depth."""
+"""The shape of `Business.settings`. Imported when the first settings are written: pydantic takes its time."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
-from sqlalchemy.ext.mutable import MutableDict, MutableList
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 SPELLED_OUT = BeforeValidator(lambda day: {"closed": True} if day in (None, "closed") else day)
-DEEPEST = 255
-"""What is nested deeper than this is refused by pydantic, and so needs no tracking."""
-
 HH_MM = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
 
 
@@ -55,49 +51,3 @@ class BusinessSettings(_Open):
     ai_personality: str | _Open | None = None
     retention_days: int | None = Field(None, gt=0)
     """How many days messages are kept; without it, as long as `python -m app.tenancy.manage purge --days` says."""
-
-
-class TrackedDict(MutableDict[str, Any]):
-    """A dict of the settings. All parts of a row's settings share one `_parents`, by which `changed` finds the row."""
-
-    def changed(self) -> None:
-        dict.update(self, {key: _tracked(value, self._parents) for key, value in self.items()})
-        super().changed()
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        super().setdefault(key, default)
-        return self[key]
-
-
-class TrackedList(MutableList[Any]):
-    """A list of the settings, as `TrackedDict`."""
-
-    def changed(self) -> None:
-        list.__setitem__(self, slice(None), [_tracked(value, self._parents) for value in self])
-        super().changed()
-
-
-def _tracked(value: Any, parents: Any, depth: int = 0) -> Any:
-    """Dicts and lists as tracked ones, at any depth, that share `_parents` with what they were put into."""
-    tracked: TrackedDict | TrackedList
-    if getattr(value, "_parents", None) is parents or depth > DEEPEST:
-        return value
-    if isinstance(value, dict):
-        tracked = TrackedDict({key: _tracked(inner, parents, depth + 1) for key, inner in value.items()})
-    elif isinstance(value, list):
-        tracked = TrackedList([_tracked(inner, parents, depth + 1) for inner in value])
-    else:
-        return value
-    tracked._parents = parents
-    return tracked
-
-
-class SettingsDict(TrackedDict):
-    """The settings as a whole."""
-
-    @classmethod
-    def coerce(cls, key: str, value: Any) -> Any:
-        settings = super().coerce(key, value)
-        if settings is not None:
-            settings.changed()
-        return settings

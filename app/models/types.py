@@ -1,4 +1,7 @@
-"""Column types that hold their promise on ORM, Core and bulk writes alike, for they act where a value is bound."""
+"""Column types that hold their promise on ORM, Core and bulk writes alike, for they act where a value is bound.
+
+pydantic and cryptography are imported where a value needs them: they would take half of the time of `import app.models`.
+"""
 
 import json
 import re
@@ -6,10 +9,8 @@ import unicodedata
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from pydantic import ValidationError
 from sqlalchemy import (
     TIMESTAMP,
     UUID,
@@ -30,8 +31,8 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator
 
-from app.models.settings import BusinessSettings
-from app.tenancy.settings import get_settings
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 
 class InvalidValueError(ValueError, DontWrapMixin):
@@ -181,14 +182,18 @@ Email = Checked(String(255), normalise_email)
 PasswordHash = Checked(Text(), check_password_hash, read=Secret)
 
 
-def token_keys() -> list[Fernet]:
-    """The keys of ACCESS_TOKEN_KEYS.
+def token_keys() -> list["Fernet"]:
+    """The keys of ACCESS_TOKEN_KEYS: the first encrypts, all decrypt.
 
     Raises:
         TokenError: no key, or one that is not a Fernet key (32 bytes in URL-safe base64).
     """
+    from cryptography.fernet import Fernet
+
+    from app.tenancy.settings import get_settings
+
     configured = get_settings().access_token_keys
-    keys = [key.strip() for key in (configured.get_secret_value() if configured else "").split(",") if key.strip()]
+    keys = [key.strip() for key in configured.split(",") if key.strip()]
     if not keys:
         raise TokenError(
             "ACCESS_TOKEN_KEYS is not set, so access tokens can be neither stored nor read: "
@@ -249,6 +254,8 @@ class EncryptedToken(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        from cryptography.fernet import MultiFernet
+
         try:
             return None if value is None else MultiFernet(token_keys()).encrypt(value.encode()).decode()
         except (AttributeError, UnicodeEncodeError):
@@ -267,6 +274,8 @@ class EncryptedToken(TypeDecorator[str]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         if value is None:
             return None
+        from cryptography.fernet import InvalidToken, MultiFernet
+
         row, _, ciphertext = value.rpartition(" ")
         cipher = MultiFernet(token_keys())
         try:
@@ -297,6 +306,10 @@ class SettingsJson(TypeDecorator[dict[str, Any]]):
         return dict(value) if {*getattr(value, "_parents", ())} - {inspect(row)} else value
 
     def process_bind_param(self, value: dict[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
+        from pydantic import ValidationError
+
+        from app.models.settings import BusinessSettings
+
         try:
             BusinessSettings.model_validate(value)
             if not NUL_IN_JSON.search(json.dumps(value, ensure_ascii=False).encode().decode()):

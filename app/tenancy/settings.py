@@ -1,21 +1,21 @@
 """Settings, read from the environment or `.env` on first use, so that importing needs none of them."""
 
+import os
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from dotenv import dotenv_values
 
 
-class Settings(BaseSettings):
-    """What the package reads from the environment; secrets show as `**********` in every repr."""
+@dataclass(frozen=True)
+class Settings:
+    """What the package reads from the environment or `.env`. No repr shows a value."""
 
-    model_config = SettingsConfigDict(env_file_encoding="utf-8", extra="ignore", str_strip_whitespace=True)
-
-    database_url: SecretStr | None = None
+    database_url: str = field(default="", repr=False)
     """`postgresql://user:password@host:5432/database`; without it the embedded server may stand in."""
 
-    access_token_keys: SecretStr | None = None
+    access_token_keys: str = field(default="", repr=False)
     """Fernet keys separated by commas: the first encrypts, all decrypt."""
 
 
@@ -43,12 +43,23 @@ def use_project(folder: Path) -> None:
 
 
 def env_files() -> list[Path]:
-    """The files that settings are read from, the last one first: `.env` here, and beside `alembic.ini`."""
+    """The files that settings are read from, the strongest last: `.env` here, then the one beside `alembic.ini`."""
     folders = [Path.cwd(), *filter(None, [project_folder()])]
     return [folder / ".env" for folder in dict.fromkeys(folders)]
 
 
 @cache
 def get_settings() -> Settings:
-    """The settings, read once per process; `get_settings.cache_clear()` reads them again."""
-    return Settings(_env_file=env_files())
+    """The settings, read once per process; `get_settings.cache_clear()` reads them again.
+
+    The environment is stronger than a file, and a file stronger than those before it in `env_files()`.
+    """
+    found: dict[str, str | None] = {}
+    for file in env_files():
+        if file.is_file():
+            found |= dotenv_values(file)
+    found |= os.environ
+    return Settings(
+        database_url=(found.get("DATABASE_URL") or "").strip(),
+        access_token_keys=(found.get("ACCESS_TOKEN_KEYS") or "").strip(),
+    )
