@@ -53,6 +53,19 @@ UNREACHABLE = (
     "connects (trust for its address, a certificate, or a password in its .pgpass)"
 )
 
+REACH = """DO $reach$
+DECLARE
+    lost text;
+BEGIN
+    SET LOCAL ROLE app_tenant;
+    SELECT string_agg(nodename || ':' || nodeport, ', ') INTO lost FROM pg_dist_node
+     WHERE groupid <> 0 AND isactive AND noderole = 'primary' AND NOT citus_check_connection_to_node(nodename, nodeport);
+    RESET ROLE;
+    IF lost IS NOT NULL THEN
+        RAISE EXCEPTION '{sentence}', lost;
+    END IF;
+END $reach$"""
+
 
 def check_upgrade() -> None:
     refuse(f"CASE WHEN NOT {HAS_CITUS} THEN {literal(NO_CITUS)} END")
@@ -129,7 +142,7 @@ def unreachable() -> list[str]:
     if context.as_sql:
         return []
     connection = cast(Connection, context.impl.connection)
-    asked = f"SELECT {HAS_CITUS} AND to_regrole('app_tenant') IS NOT NULL"
+    asked = f"SELECT {HAS_CITUS} AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'app_tenant' AND pg_has_role(oid, 'MEMBER'))"
     if not connection.exec_driver_sql(asked).scalar():
         return []
     raw: Any = connection.connection.dbapi_connection
@@ -153,6 +166,8 @@ def prepare_tenants() -> None:
         "app_tenant logs in on the workers", done="(SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app_tenant')"
     ):
         emit("ALTER ROLE app_tenant LOGIN")
+    with step("app_tenant reaches every worker", done="false"):
+        emit(REACH.format(sentence=UNREACHABLE.format("%")))
     with step("nobody sees or ends statements of others", done=f"NOT EXISTS ({CLOSING})"):
         emit_each(CLOSING)
 

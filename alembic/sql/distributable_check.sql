@@ -24,6 +24,6 @@ CASE WHEN to_regclass('alembic_version_scale') IS NOT NULL AND EXISTS (
    FROM pg_rewrite WHERE ev_class IN {{all}}),
 (SELECT string_agg(format('table %s inherits from %s, which Citus does not take: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n')
    FROM pg_inherits WHERE inhrelid IN {{all}} OR inhparent IN {{all}}),
-(SELECT string_agg(format('the policy %s of table %s holds a subquery: put it into a function, or run DROP POLICY %1$I ON %2$s;', polname, polrelid::regclass), E'\n')
+(SELECT string_agg(format('the policy %s of table %s holds a subquery, which Citus takes in a function only; keep its definition: run DROP POLICY %1$I ON %2$s;', polname, polrelid::regclass), E'\n')
    FROM pg_policy WHERE polrelid IN {{all}} AND polname <> 'app_tenant'
     AND replace(concat(pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), '( SELECT current_business_id() AS current_business_id)', '') ~* '\mselect\M')
