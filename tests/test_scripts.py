@@ -73,11 +73,17 @@ def run(way: str, name: str, url: URL) -> str:
 
 
 def state(url: URL) -> list[object]:
-    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time."""
+    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time.
+
+    Numbers of multi_tenant_rollback are left out: a statement that a stop undid has taken one.
+    """
     table, schema, data = "", [], []
     for line in pg_dump(url):
         line = re.sub(r"20\d\d-\d\d-\d\d [\d:.]+", lambda t: t[0] if t[0] < "2025-07" else "now", line)
+        line = re.sub(r"(?<=multi_tenant_rollback_id_seq', )\d+", "any", line)
         table = line if line.startswith("COPY ") else table
+        if table.startswith("COPY public.multi_tenant_rollback "):
+            line = line.partition("\t")[2] or line
         data.append(table + line) if "\t" in line else schema.append(line)
     version = rows(url, "SELECT * FROM alembic_version") if scalar(url, "SELECT to_regclass('alembic_version')") else []
     return [schema, sorted(data), catalogue(url), version]
@@ -268,7 +274,7 @@ def test_released_scripts_are_up_to_date(tmp_path: Path) -> None:
         assert (SQL / name).read_text(encoding="utf-8") == written, f"{name} is stale: run sh sql/write.sh"
         assert not re.search(rf"{ROOT}|\d{{4}}-\d\d-\d\d|[^\x00-\x7f]", written)
         if "dashboard" in name:
-            assert not re.search(r"^\\|\\gexec|CONCURRENTLY", written, re.M)
+            assert not re.search(r"^\\|\\gexec|^[A-Z ]*INDEX CONCURRENTLY", written, re.M)
             assert (written.count("BEGIN;"), written.count("COMMIT;")) == (1, 1)
 
 
