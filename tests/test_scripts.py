@@ -72,9 +72,16 @@ def run(way: str, name: str, url: URL) -> str:
 
 
 def state(url: URL) -> list[object]:
-    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time."""
+    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time.
+
+    A number of the rollback's memory that was lost with a transaction does not matter: its rows have an order only.
+    """
     table, schema, data = "", [], []
     for line in pg_dump(url):
+        if "multi_tenant_rollback_id_seq', " in line:
+            continue
+        if table.startswith("COPY public.multi_tenant_rollback "):
+            line = re.sub(r"^\d+\t", "", line)
         line = re.sub(r"20\d\d-\d\d-\d\d [\d:.]+", lambda t: t[0] if t[0] < "2025-07" else "now", line)
         table = line if line.startswith("COPY ") else table
         data.append(table + line) if "\t" in line else schema.append(line)
