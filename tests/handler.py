@@ -5,7 +5,7 @@ from typing import Any
 
 from app.models import Conversation
 from app.tenancy.webhooks import Sender
-from tests.test_documents import blocks
+from tests.documents import blocks
 
 Reply = Callable[[list[Conversation]], str]
 
@@ -15,7 +15,8 @@ class Handler:
 
     def __init__(self) -> None:
         self.names: dict[str, Any] = {}
-        exec(blocks("README.md", "python")[0], self.names)  # noqa: S102
+        _, code = blocks("README.md", "python")
+        exec(code, self.names)  # noqa: S102
         self.sent: list[tuple[Sender, str]] = []
 
     def __call__(self, payload: dict[str, Any], reply_to: Reply = lambda history: f"re: {history[-1].message}") -> Any:

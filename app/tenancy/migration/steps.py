@@ -35,6 +35,7 @@ class Options:
     single_transaction: bool = False
     dry_run: bool = False
     canonical: bool = False
+    writers_wait: bool = False
 
 
 _together: ContextVar[list[str] | None] = ContextVar("together", default=None)
