@@ -205,10 +205,15 @@ class Rehearsal:
         return values
 
     def _schema(self) -> list[str]:
-        """The schema as pg_dump writes it."""
+        """The schema as pg_dump writes it; each line with what it belongs to."""
         command = [binary("pg_dump"), "--schema-only", "--exclude-table=alembic_version", "-d", dsn(self.url)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        return [line for line in lines if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+        schema, of = [], ""
+        for line in lines:
+            if line and not line.startswith(("--", "\\restrict", "\\unrestrict")):
+                of = of if line.startswith((" ", ")")) else line.removesuffix(" (")
+                schema.append(line if line.startswith(of) else f"{of}: {line.strip()}")
+        return schema
 
     def _compare(self, after: str, before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> None:
         for table, value in before.items():
