@@ -49,7 +49,7 @@ def refusal(url: URL) -> str:
 
 def advice(sentence: str, after: str) -> list[str]:
     """The statements that a refusal tells somebody to run."""
-    return [part.strip() for part in sentence.rsplit(after, 1)[1].rstrip(".").split(";")]
+    return [part.strip() for part in sentence.rsplit(after, 1)[1].rstrip(".;").split(";")]
 
 
 Held = set[tuple[str, str, str]]
