@@ -88,10 +88,11 @@ def downgrade() -> None:
         ops.drop_index_concurrently(NUMBER_INDEX, "conversations")
         with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
             for table in WRITTEN:
-                emit(f"REVOKE INSERT ON {table} FROM app_tenant")
+                # Of what a tenant may write it may insert and update the same columns.
                 emit_each(
-                    f"SELECT format('GRANT INSERT (%s) ON {table} TO app_tenant', string_agg(quote_ident(attname), ', ' "
-                    f"ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c"
+                    f"SELECT format('REVOKE INSERT (%I) ON {table} FROM app_tenant', attname) FROM pg_attribute "
+                    f"WHERE attrelid = {_oid(table)} AND attnum > 0 AND NOT attisdropped "
+                    "AND NOT has_column_privilege('app_tenant', attrelid, attnum, 'UPDATE')"
                 )
         for table in TABLES:
             swap_primary_key(table, "id")
