@@ -122,96 +122,13 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
--- No row is deleted under a foreign key, whatever its ON DELETE says.
-DO $check$
-DECLARE
-    refusal text;
-    query text;
-BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        FOR query IN
-            WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
-            SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
-                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
-                                 conname, conrelid::regclass, confrelid::regclass),
-                          conrelid::regclass, confrelid::regclass,
-                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
-                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
-                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
-                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)
-              FROM pg_constraint JOIN moving AS it ON it.oid = confrelid LEFT JOIN moving AS own ON own.oid = conrelid
-             WHERE contype = 'f' LOOP
-            EXECUTE query INTO refusal;
-            IF refusal IS NOT NULL THEN
-                RAISE EXCEPTION '%', refusal;
-            END IF;
-        END LOOP;
-    END IF;
-END $check$;
-
-DO $report$
-DECLARE
-    lost text;
-BEGIN
-    IF (to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE'))) THEN
-        RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
-            SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
-            UNION ALL SELECT count(*), 'users' FROM users
-            UNION ALL SELECT count(*), 'customers of other businesses' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'messages of other businesses' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'own customers whose WhatsApp id is too long' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'own messages whose WhatsApp id is too long' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647))
-            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
-            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'
-            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
-(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
-    SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
-      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-    UNION ALL SELECT concat_ws(' ', relname, relacl, relforcerowsecurity, relreplident, reloptions) FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-    UNION ALL SELECT concat_ws(' ', o.type, o.identity)
-      FROM (SELECT classid, objid, objsubid FROM pg_depend
-             WHERE refclassid = 'pg_class'::regclass AND refobjid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-                OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT reltype FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')))
-                OR refclassid = 'pg_proc'::regclass AND refobjid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))) AS d
-      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
-      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
-      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
-     CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS o
-     WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
-       AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) AS t
-             WHERE n > 0), 'nothing, for there is nothing to keep');
-        -- What goes with a column of the two tables and is not ours.
-        lost := (SELECT string_agg(definition, '; ') FROM (
-            SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
-              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
-                   SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
-            UNION ALL SELECT pg_get_indexdef(indexrelid)
-              FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
-             WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-               AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-                            WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
-            UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
-              FROM pg_attribute, aclexplode(attacl)
-             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
-            UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
-             WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition));
-        IF lost IS NOT NULL THEN
-            RAISE NOTICE 'goes with the columns of the two tables; create it again after the next upgrade: %', lost;
-        END IF;
-    END IF;
-END $report$;
-
 DO $ask$
+#variable_conflict use_column
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
-    in_the_way_ text[] := '{}';
+    announced text[] := '{}';
+    in_the_way text[] := '{}';
     line text;
 BEGIN
     IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
@@ -291,6 +208,77 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
  HAVING count(*) > 0)
         ]::text[], E'\n'), E'\n');
     END IF;
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
+                                 conname, conrelid::regclass, confrelid::regclass),
+                          conrelid::regclass, confrelid::regclass,
+                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
+                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
+                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
+                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
+                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+   FROM pg_constraint
+   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+     ON it.oid = confrelid
+   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+     ON own.oid = conrelid
+  WHERE contype = 'f')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+        announced := announced || string_to_array(array_to_string(ARRAY[
+-- What a rollback keeps, and what it does not.
+'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
+            SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
+            UNION ALL SELECT count(*), 'users' FROM users
+            UNION ALL SELECT count(*), 'customers of other businesses' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'messages of other businesses' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'own customers whose WhatsApp id is too long' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'own messages whose WhatsApp id is too long' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647))
+            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
+            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'
+            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
+(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
+    SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
+      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', relname, relacl, relforcerowsecurity, relreplident, reloptions) FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', o.type, o.identity)
+      FROM (SELECT classid, objid, objsubid FROM pg_depend
+             WHERE refclassid = 'pg_class'::regclass AND refobjid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+                OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT reltype FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')))
+                OR refclassid = 'pg_proc'::regclass AND refobjid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))) AS d
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+     CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS o
+     WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
+       AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) AS t
+             WHERE n > 0), 'nothing, for there is nothing to keep'),
+        -- What goes with a column of the two tables and is not ours.
+(SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
+            SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
+              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
+                   SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
+            UNION ALL SELECT pg_get_indexdef(indexrelid)
+              FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
+             WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+               AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+                            WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
+            UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
+              FROM pg_attribute, aclexplode(attacl)
+             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
+            UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
+             WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition))
+        ]::text[], E'\n'), E'\n');
+    END IF;
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
         RAISE NOTICE '%', line;
     END LOOP;
@@ -298,14 +286,17 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
         IF line LIKE 'SELECT %' THEN
             EXECUTE line INTO line;
         END IF;
-        in_the_way_ := array_append(in_the_way_, line);
+        in_the_way := array_append(in_the_way, line);
     END LOOP;
-    in_the_way_ := array_remove(in_the_way_, NULL);
-    IF cardinality(in_the_way_) = 1 THEN
-        RAISE EXCEPTION '%', in_the_way_[1];
-    ELSIF cardinality(in_the_way_) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way_), array_to_string(in_the_way_, E'\n- ');
+    in_the_way := array_remove(in_the_way, NULL);
+    IF cardinality(in_the_way) = 1 THEN
+        RAISE EXCEPTION '%', in_the_way[1];
+    ELSIF cardinality(in_the_way) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\n- ');
     END IF;
+    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
 END $ask$;
 
 -- Running downgrade 001 -> 000
@@ -314,6 +305,7 @@ END $ask$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 14: what a rollback gives back'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -384,6 +376,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 14: customers: only the default business writes'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -444,6 +437,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 14: conversations: only the default business writes'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -504,6 +498,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 14: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -561,6 +556,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 14: move what one business cannot hold to multi_tenant_archive'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -579,6 +575,8 @@ BEGIN
 DO $archive$
 DECLARE
     kept text;
+    question text;
+    refusal text;
     numbers text;
     highest bigint;
     triggers_off text;
@@ -633,16 +631,8 @@ BEGIN
         PERFORM FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) FOR UPDATE;
         PERFORM FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) FOR UPDATE;
     END IF;
-    -- No row is deleted under a foreign key, whatever its ON DELETE says.
-DO $check$
-DECLARE
-    refusal text;
-    query text;
-BEGIN
-    IF true THEN
-        FOR query IN
-            WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
-            SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
+    FOREACH question IN ARRAY coalesce(string_to_array(-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
                           format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
                                  conname, conrelid::regclass, confrelid::regclass),
                           conrelid::regclass, confrelid::regclass,
@@ -650,16 +640,18 @@ BEGIN
                              JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
                              JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
                           format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)
-              FROM pg_constraint JOIN moving AS it ON it.oid = confrelid LEFT JOIN moving AS own ON own.oid = conrelid
-             WHERE contype = 'f' LOOP
-            EXECUTE query INTO refusal;
-            IF refusal IS NOT NULL THEN
-                RAISE EXCEPTION '%', refusal;
-            END IF;
-        END LOOP;
-    END IF;
-END $check$;
+                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+   FROM pg_constraint
+   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+     ON it.oid = confrelid
+   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+     ON own.oid = conrelid
+  WHERE contype = 'f'), E'\n'), '{}') LOOP
+        EXECUTE question INTO refusal;
+        IF refusal IS NOT NULL THEN
+            RAISE EXCEPTION '%', refusal;
+        END IF;
+    END LOOP;
     -- One statement: each row is archived as it was deleted, and a team's own keys between the two tables find both sides gone.
     WITH messages AS (DELETE FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) RETURNING *),
          people AS (DELETE FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) RETURNING *),
@@ -740,6 +732,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 14: customers: back to one business'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -862,6 +855,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 14: conversations: back to one business'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1004,6 +998,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 14: put the new tables aside, drop functions and privileges'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1099,6 +1094,7 @@ $step$;
 DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 14: forget what a rollback gives back'; END $say$;
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;

@@ -126,15 +126,19 @@ def version_table() -> str:
     return name
 
 
-def refuse_pooler(url: URL) -> None:
+def refuse_pooler(url: URL, source: str) -> None:
     """Stop where the URL goes through Supabase's transaction pooler, in which session state is lost.
+
+    Args:
+        url: where the run would connect to.
+        source: the setting that holds the URL.
 
     Raises:
         CommandError: it does.
     """
     if url.port == 6543 and "supabase" in (url.host or ""):
         raise refusal(
-            "DATABASE_URL goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
+            f"{source} goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
             "the direct connection (db.<project>.supabase.co:5432) or the session pooler (port 5432 of the same host)."
         )
 
