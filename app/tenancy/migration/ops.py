@@ -6,7 +6,7 @@ What a trigger or a policy looks like is written here once; revisions, autogener
 import re
 
 from alembic import op
-from app.tenancy.migration import access
+from app.tenancy.migration import access, distribution
 from app.tenancy.migration.steps import each, emit, emit_each, literal, options, refuse, step
 
 _GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
@@ -115,7 +115,10 @@ def enable_tenancy(
 def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT current_business_id())") -> None:
     """Enable row level security with the policies of the two roles. Locks: ACCESS EXCLUSIVE, milliseconds."""
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    emit(f"CREATE POLICY app_tenant ON {table} TO app_tenant USING ({using}) WITH CHECK ({using})")
+    emit_each(
+        f"SELECT format('CREATE POLICY app_tenant ON {table} TO app_tenant USING (%1$s) WITH CHECK (%1$s)', "
+        f"{distribution.condition(using)})"
+    )
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
 
 
@@ -137,6 +140,8 @@ def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT, made: str = "true")
         f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c "
         f"HAVING count(*) > 0 AND ({made} OR NOT has_table_privilege('app_tenant', {literal(table)}, 'SELECT'))"
     )
+    if "INSERT" in grant:
+        distribution.grant_insert_on_shards(table)
     emit(f"GRANT {SERVICE_GRANT} ON {table} TO app_service")
     roles = "app_tenant, app_service" if "INSERT" in grant else "app_service"
     emit_each(
@@ -220,13 +225,9 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
     wanted = f"(SELECT d, {name} AS name FROM ({definitions}) AS wanted (d)) AS w"
     each(
-        f"drop what an interrupted run left of: {title}",
+        title,
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
         "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
-        table=table,
-    )
-    each(
-        title,
         f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} WHERE to_regclass(name) IS NULL",
         table=table,
     )
