@@ -421,9 +421,14 @@ def sql(name: str, **values: str) -> str:
     memory = _canonical() if options().canonical else MEMORY
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
+    new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
+    both = _oids(COLUMNS)
     fixed = {
         "row_types": script("000_row_types.sql"),
-        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
+        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=both)),
+        "gone": script(
+            "000_dependents.sql", retyped=script("001_gone.sql", both=both, memory=memory, new_columns=new_columns)
+        ),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({_fresh()})",
@@ -437,7 +442,7 @@ def sql(name: str, **values: str) -> str:
         "new_tables": ",".join(NEW_TABLES),
         "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
         "our_names": ",".join((*KEYS, *INDEXES)),
-        "both": _oids(COLUMNS),
+        "both": both,
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
         **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
@@ -450,7 +455,7 @@ def sql(name: str, **values: str) -> str:
         "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
         "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
-        "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
+        "new_columns": new_columns,
         **longest,
         **{f"moved_{table}": moved.format(f"coalesce({longest[f'longest_{table}']}, 2147483647)") for table in COLUMNS},
         **_columns(),

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False))
         outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
-    except (CommandError, ValueError) as error:
+    except (CommandError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     for drift in outcome.fixed:
