@@ -215,7 +215,10 @@ def only_one(connection: Connection) -> Iterator[None]:
         raw.autocommit = False
     if is_command():  # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile
         set_wait_callback(_wait)
-    yield
+    try:
+        yield
+    finally:
+        set_wait_callback(None)  # which COPY does not bear, in a process that goes on
 
 
 _interrupts: list[KeyboardInterrupt] = []
