@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.progress import track
 from sqlalchemy import URL, make_url
-from tqdm import tqdm
 
 from app.tenancy.embedded import embedded_url
 from app.tenancy.migration import access, ops
@@ -182,11 +183,10 @@ def main(word: str = "") -> int:
             return 1
         tried = [m for m in mutations(server) if word in m]
         alive = []
-        for statement in tqdm(tried, unit="mutation"):
+        console = Console(stderr=True)
+        for statement in track(tried, "Mutations", console=console, disable=not console.is_terminal):
             failed = tests_fail(statement)
-            tqdm.write(
-                f"{'caught' if failed else 'ALIVE '}  {statement}  {failed[0].rsplit('::')[-1] if failed else ''}"
-            )
+            print(f"{'caught' if failed else 'ALIVE '}  {statement}  {failed[0].rsplit('::')[-1] if failed else ''}")
             if not failed:
                 alive.append(statement)
     print(f"{len(tried) - len(alive)} of {len(tried)} mutations make the tests fail.")

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.documents import blocks
 from tests.support import (
     FORMS,
     OTHER_ID,
@@ -274,7 +275,7 @@ def test_released_scripts_are_up_to_date(tmp_path: Path) -> None:
 def test_readme_commands_run_as_written(canonical: URL, tmp_path: Path) -> None:
     readme = (SQL / "README.md").read_text(encoding="utf-8")
     assert all(name in readme for name in SCRIPTS)
-    up, down, own, again = re.findall(r"```sh\n(.*?)```", readme, re.S)
+    up, down, own, again = blocks("sql/README.md", "sh")
     address = plain(canonical)
     for command, revision in ((up, "001 (head)"), (down, "000")):
         done = shell(command, DATABASE_URL=address)

@@ -78,10 +78,10 @@ def scale_config(*x: str, output: StringIO | None = None) -> Config:
     return config
 
 
-def scale_script(*x: str) -> str:
-    """What `alembic -n scale upgrade bigint --sql` writes."""
+def scale_script(*x: str, revisions: str = "bigint") -> str:
+    """What `alembic -n scale upgrade <revisions> --sql` writes."""
     output = StringIO()
-    command.upgrade(scale_config(*x, output=output), "bigint", sql=True)
+    command.upgrade(scale_config(*x, output=output), revisions, sql=True)
     return output.getvalue()
 
 

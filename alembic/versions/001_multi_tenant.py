@@ -18,6 +18,7 @@ from collections.abc import Iterable
 
 from app.tenancy.migration import access, ops
 from app.tenancy.migration.catalogue import adopted
+from app.tenancy.migration.distribution import SCALED, UNDO_FIRST
 from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import script
 from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
@@ -315,7 +316,8 @@ def restore_archive() -> None:
 
 def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
-    fresh = _fresh()
+    refuse(literal(UNDO_FIRST), when=SCALED)
+    fresh = f"{_fresh()} AND NOT {SCALED}"
     refuse(sql("check_owner"), when=has_table("businesses"))
     if not options().canonical:
         refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")

@@ -50,7 +50,7 @@ def storable(text: str) -> str:
     return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
-def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
+def last_messages(business_id: uuid.UUID | str, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
     """The newest `limit` messages of a customer of a business, newest first.
 
     Index: ix_conversations_business_id_whatsapp_id_timestamp, read backwards. Said with BETWEEN and in this order, the
@@ -68,12 +68,12 @@ def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> 
 def record_message(
     session: Session,
     *,
-    business_id: uuid.UUID,
+    business_id: uuid.UUID | str,
     whatsapp_id: str,
     message: str,
     role: str,
     whatsapp_message_id: str | None = None,
-    whatsapp_number_id: uuid.UUID | None = None,
+    whatsapp_number_id: uuid.UUID | str | None = None,
     timestamp: datetime | None = None,
 ) -> tuple[Conversation, bool]:
     """Insert a message once: returns its row, and whether it is new.

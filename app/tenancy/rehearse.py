@@ -7,7 +7,6 @@ database. Exit status: 0, it would work; 1, something stands in the way; 2, the 
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.embedded import EmbeddedServerError, embedded_url
+from app.tenancy.migration.progress import timed
 from app.tenancy.restore import BackupError, Restored, binary, restore
 
 PREFIX = "whatsapp-bot-rehearsal-"
@@ -156,8 +156,7 @@ class Rehearsal:
             bot.connection.close()
             self._sql(f"DELETE FROM conversations WHERE whatsapp_id = '{BOT}'")
             self._sql(f"DELETE FROM customers WHERE whatsapp_id = '{BOT}'")
-        timed = (re.fullmatch(r"\s*(.+): ([\d.]+) s", line) for line in said)
-        self.found.steps[name] = [(m[1], float(m[2])) for m in timed if m]
+        self.found.steps[name] = [*filter(None, map(timed, said))]
         self.found.bot[name] = bot
 
     def _alembic(self, *arguments: str) -> list[str]:

@@ -5,6 +5,7 @@ schema is taken for a function of PostgreSQL's. The second has PostgreSQL write 
 search_path, which is how it leaves the schema's name away.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,10 @@ def catalogue(connection: Connection, schema: str) -> Catalogue:
     for name, aspect, value, deparse, oid in found:
         said = written.get((deparse, oid), "none") if deparse else value
         values[name, aspect] = (said or "none").removesuffix(value or "") if deparse == "constraint" else said or "none"
+        if deparse == "body":
+            values[name, aspect] = re.sub(
+                rf"(?<![\w.])({re.escape(quoted(schema))}|{re.escape(schema)})\.", "", values[name, aspect]
+            )
         if deparse in {"index", "trigger"} and value:
             values[name, aspect] = values[name, aspect].replace(value, "()" if deparse == "trigger" else "")
     return values

@@ -6,6 +6,8 @@ that `python -m app.tenancy.repair` runs; where there is none, `by_hand` says wh
 
 from sqlalchemy import text
 
+from app.tenancy.migration import distribution
+
 # closed: the tables of ours that row level security closes; confined: roles that must not get around it.
 COMMON = r"""
 WITH RECURSIVE s AS (
@@ -62,13 +64,19 @@ ROLES = r"""
 SELECT format('role %s', name) AS object, 'missing' AS found, format('CREATE ROLE %s NOLOGIN', name) AS fix, NULL AS by_hand
   FROM unnest('{app_tenant,app_service}'::text[]) AS name WHERE to_regrole(name) IS NULL
 UNION ALL
+-- Citus's coordinator connects to the workers as the role that works.
+SELECT 'role app_tenant', 'NOLOGIN, with which Citus cannot reach its workers', 'ALTER ROLE app_tenant LOGIN', NULL
+  FROM pg_roles WHERE rolname = 'app_tenant' AND :distributed AND NOT rolcanlogin
+UNION ALL
 SELECT format('role %s', rolname),
        concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END, CASE WHEN rolcanlogin THEN 'LOGIN' END,
                  CASE WHEN rolcreaterole THEN 'CREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolreplication THEN 'REPLICATION' END),
        format('ALTER ROLE %s ', rolname) || concat_ws(' ', CASE WHEN rolsuper THEN 'NOSUPERUSER' END, CASE WHEN rolbypassrls THEN 'NOBYPASSRLS' END,
                  CASE WHEN rolcanlogin THEN 'NOLOGIN' END, CASE WHEN rolcreaterole THEN 'NOCREATEROLE' END, CASE WHEN rolcreatedb THEN 'NOCREATEDB' END,
                  CASE WHEN rolreplication THEN 'NOREPLICATION' END), NULL
-  FROM two WHERE rolsuper OR rolbypassrls OR rolcanlogin OR rolcreaterole OR rolcreatedb OR rolreplication
+  FROM (SELECT rolname, rolsuper, rolbypassrls, rolcanlogin AND NOT (rolname = 'app_tenant' AND :distributed) AS rolcanlogin,
+               rolcreaterole, rolcreatedb, rolreplication FROM two) AS two
+ WHERE rolsuper OR rolbypassrls OR rolcanlogin OR rolcreaterole OR rolcreatedb OR rolreplication
 UNION ALL
 -- In whose name a membership was granted counts from PostgreSQL 16 on.
 SELECT format('role %s', m.rolname), format('membership of %s', g.rolname),
@@ -235,3 +243,30 @@ SELECT format('publication %s', pubname), format('sends %s out, which holds secr
 """
 
 OPENINGS = text(COMMON + "UNION ALL".join((ROLES, PRIVILEGES, SETTINGS, TABLES)))
+
+# Asked where the tables are distributed, with the names of the distributed and of the other tables' catalogue in sight.
+CITUS_OPENINGS = rf"""
+SELECT format('node %s:%s', nodename, nodeport) AS object, 'the coordinator, and takes shards, to which COPY and INSERT ... SELECT write past row level security' AS found,
+       format('DO %L', format('BEGIN PERFORM citus_set_node_property(%L, %s, ''shouldhaveshards'', false); END', nodename, nodeport)) AS fix, NULL AS by_hand
+  FROM pg_dist_node WHERE groupid = 0 AND shouldhaveshards
+UNION ALL
+SELECT format('table %s', logicalrelid), count(*) || ' shards on the coordinator, to which COPY and INSERT ... SELECT write past row level security', NULL,
+       format('move them to a worker: SELECT citus_move_shard_placement(%s, ...), or drain the coordinator with SELECT citus_drain_node(host, port)', min(shardid))
+  FROM pg_dist_partition JOIN pg_dist_shard USING (logicalrelid) JOIN pg_dist_placement AS p USING (shardid)
+ WHERE partmethod = 'h' AND groupid = 0 GROUP BY logicalrelid
+UNION ALL
+SELECT 'what Citus shows of others', replace(substr(closing, 15), ' FROM PUBLIC', ', which everybody may use'), closing, NULL FROM ({distribution.CLOSING}) AS open
+UNION ALL
+SELECT format('database %I', current_database()), 'missing, expected SET citus.propagate_set_commands=local',
+       format('ALTER DATABASE %I SET citus.propagate_set_commands = local', current_database()), NULL
+ WHERE NOT {distribution.SETTING_IS_THERE}"""
+
+# Needs the right to ask the workers, which tenants do not have.
+SHARDS = """
+SELECT DISTINCT format('shards of %s', name), format('%s: %s', nodename || ':' || nodeport, coalesce(nullif(result, ''), 'no answer')), NULL,
+       'move the shard to another node (citus_move_shard_placement), which makes it anew'
+  FROM unnest(CAST(:distributed_tables AS text[])) AS name CROSS JOIN LATERAL run_command_on_placements(name::regclass, format($$
+       SELECT CASE WHEN NOT relrowsecurity THEN 'row level security is off'
+                   WHEN (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) <> %s THEN 'its policies are not those of the table' ELSE 'closed' END
+         FROM pg_class AS c WHERE oid = '%%s'::regclass$$, (SELECT count(*) FROM pg_policy WHERE polrelid = name::regclass))) AS answer
+ WHERE result IS DISTINCT FROM 'closed'"""

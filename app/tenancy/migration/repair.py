@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from app.tenancy.migration import access, ops
+from app.tenancy.migration import access, distribution, ops
 from app.tenancy.migration.catalogue import Catalogue
 from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
 from app.tenancy.migration.scripts import script
@@ -70,6 +70,8 @@ class Repairs:
         if drift.kind == "function" or table in FUNCTIONS:
             if drift.found is not None and aspect == "result":  # which cannot change; the next round makes it anew
                 return (2, drift.object), lambda: statement(str(drift), f"DROP FUNCTION {table}", None)
+            if table == FUNCTIONS[-1]:
+                return (3, table), restore_is_colleague
             return (3, "functions"), restore_functions
         if drift.kind in {"policy", "privilege"} or aspect == "row level security":
             return (5, table), lambda: self.secure(table)
@@ -256,6 +258,12 @@ def restore_functions() -> None:
     """Both functions with their privileges."""
     with step("functions", done="false"):
         ops.create_functions()
+
+
+def restore_is_colleague() -> None:
+    """The function of the form that Citus takes, with its privileges."""
+    with step(f"function {FUNCTIONS[-1]}", done="false"):
+        distribution.create_is_colleague()
 
 
 def restore_trigger(table: str) -> None:

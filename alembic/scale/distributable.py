@@ -1,0 +1,214 @@
+"""The form that Citus takes, on one server: keys that hold business_id, policies without a subquery.
+
+Why: a distributed table's keys hold the column that it is distributed by, its policies no subquery, its foreign keys no
+action on that column, and an identity column would not come back. All of it is plain PostgreSQL. On one server it has
+no advantage: scans of a whole table by app_tenant are slower, for the policy's function is asked row by row.
+
+Locks: ACCESS EXCLUSIVE for milliseconds, one table at a time; indexes are built concurrently, keys validated under
+SHARE UPDATE EXCLUSIVE. Every step asks the catalogue whether it is done: the same command finishes an interrupted run.
+
+Revision ID: distributable
+Revises: bigint
+Create Date: 2026-11-25 00:00:00+00:00
+"""
+
+from app.tenancy.migration import access, ops
+from app.tenancy.migration.distribution import (
+    COLLEAGUE,
+    FLAT,
+    KEYS,
+    NULL_KEY,
+    NUMBER_INDEX,
+    NUMBER_INDEX_ON,
+    NUMBER_KEY,
+    REFERENCE_TABLES,
+    TABLES,
+    WRAPPED,
+    add_number_keys,
+    create_is_colleague,
+    grant_insert_on_shards,
+)
+from app.tenancy.migration.ops import has_constraint
+from app.tenancy.migration.scripts import script
+from app.tenancy.migration.state import MULTI, STATE
+from app.tenancy.migration.steps import emit, emit_each, literal, outside_transaction, refuse, step, wait_to_read
+
+revision = "distributable"
+down_revision = "bigint"
+branch_labels = None
+depends_on = None
+
+OLD_INDEX = "ix_conversations_business_id_whatsapp_number_id"
+OLD_INDEX_ON = "(business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL"
+WRITTEN = (*TABLES, "whatsapp_numbers")
+"""The tables into which app_tenant inserts."""
+
+
+def check_upgrade() -> None:
+    wait_to_read(*TABLES)
+    values = {"state": STATE, "multi": MULTI, "tables": _oids(TABLES), "all": _oids((*TABLES, *REFERENCE_TABLES)), "keys": _names(KEYS)}  # fmt: skip
+    refuse(script("distributable_check.sql", **values))
+
+
+def upgrade() -> None:
+    with outside_transaction():
+        with step("function is_colleague", done="to_regprocedure('is_colleague(uuid)') IS NOT NULL"):
+            create_is_colleague()
+        flatten_policies()
+        for table in TABLES:
+            number_by_sequence(table)
+            swap_primary_key(table, "id, business_id")
+        with step("app_tenant inserts into shards", done=_may_insert_ids(), lock="conversations"):
+            for table in WRITTEN:
+                grant_insert_on_shards(table)
+        ops.create_index_concurrently(NUMBER_INDEX, "conversations", NUMBER_INDEX_ON)
+        ops.drop_index_concurrently(OLD_INDEX, "conversations")
+        with step("a pair of keys to whatsapp_numbers", done=has_constraint("conversations", NULL_KEY), lock="conversations"):  # fmt: skip
+            emit(f"ALTER TABLE conversations DROP CONSTRAINT IF EXISTS {NUMBER_KEY}")
+            add_number_keys()
+        for key in (NULL_KEY, NUMBER_KEY):
+            ops.validate_constraint(key, "conversations")
+
+
+def check_downgrade() -> None:
+    wait_to_read(*TABLES)
+
+
+def downgrade() -> None:
+    with outside_transaction():
+        with step("one key to whatsapp_numbers", done=f"NOT {has_constraint('conversations', NULL_KEY)}", lock="conversations"):  # fmt: skip
+            emit(f"ALTER TABLE conversations DROP CONSTRAINT {NULL_KEY}")
+            emit(f"ALTER TABLE conversations DROP CONSTRAINT IF EXISTS {NUMBER_KEY}")
+            emit(
+                f"ALTER TABLE conversations ADD CONSTRAINT {NUMBER_KEY} FOREIGN KEY (business_id, whatsapp_number_id) "
+                "REFERENCES whatsapp_numbers (business_id, id) ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
+            )
+        ops.validate_constraint(NUMBER_KEY, "conversations")
+        ops.create_index_concurrently(OLD_INDEX, "conversations", OLD_INDEX_ON)
+        ops.drop_index_concurrently(NUMBER_INDEX, "conversations")
+        with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
+            for table in WRITTEN:
+                emit(f"REVOKE INSERT ON {table} FROM app_tenant")
+                emit_each(
+                    f"SELECT format('GRANT INSERT (%s) ON {table} TO app_tenant', string_agg(quote_ident(attname), ', ' "
+                    f"ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c"
+                )
+        for table in TABLES:
+            swap_primary_key(table, "id")
+            number_by_identity(table)
+        wrap_policies()
+        with step("drop function is_colleague", done="to_regprocedure('is_colleague(uuid)') IS NULL"):
+            emit("DROP FUNCTION is_colleague(uuid)")
+
+
+def flatten_policies() -> None:
+    """`(SELECT current_business_id())` becomes `current_business_id()`, and the subquery of users a function."""
+    with step("users: a policy without a subquery", done=f"NOT {_is_wrapped('= ' + _oid('users'))}", lock="users"):
+        emit("ALTER POLICY app_tenant ON users USING (is_colleague(id)) WITH CHECK (is_colleague(id))")
+    _rewrite_policies("( SELECT current_business_id() AS current_business_id)", FLAT)
+
+
+def wrap_policies() -> None:
+    """Take `flatten_policies` back."""
+    _rewrite_policies(FLAT, WRAPPED)
+    with step("users: a policy with a subquery", done=_is_wrapped("= " + _oid("users")), lock="users"):
+        using = COLLEAGUE.format(WRAPPED)
+        emit(f"ALTER POLICY app_tenant ON users USING ({using}) WITH CHECK ({using})")
+
+
+def _rewrite_policies(old: str, new: str) -> None:
+    """Of each table by itself, and of a team's own tables together; nothing is left to do where no policy holds `old`."""
+    ours = (*TABLES, *REFERENCE_TABLES)
+    places = {name: f"= {_oid(name)}" for name in ours} | {
+        "other tables": f"<> ALL (ARRAY[{_oids(ours)[1:-1]}]::oid[])"
+    }
+    wrapped = old != FLAT
+    for name, which in places.items():
+        there = _is_wrapped(which) if wrapped else _is_flat(which)
+        with step(f"{name}: policies {'without' if wrapped else 'with'} a subquery", done=f"NOT {there}", lock=name if name in ours else None):  # fmt: skip
+            change = f"replace(pg_get_expr({{}}, polrelid), {literal(old)}, {literal(new)})"
+            emit_each(
+                "SELECT format('ALTER POLICY %I ON %s', polname, polrelid::regclass) || "
+                f"coalesce(format(' USING (%s)', {change.format('polqual')}), '') || "
+                f"coalesce(format(' WITH CHECK (%s)', {change.format('polwithcheck')}), '') "
+                f"FROM pg_policy JOIN pg_class AS c ON c.oid = polrelid AND relnamespace = current_schema()::regnamespace WHERE {_holds(which, wrapped)}"
+            )
+
+
+def _holds(which: str, wrapped: bool) -> str:
+    text = "concat(pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))"
+    like = f"{text} LIKE '%( SELECT current_business_id() AS current_business_id)%'"
+    flat = f"{text} LIKE '%current_business_id()%' AND NOT {like}"
+    return f"polrelid {which} AND {like if wrapped else flat}"
+
+
+def _is_wrapped(which: str) -> str:
+    return f"EXISTS (SELECT FROM pg_policy WHERE {_holds(which, True)})"
+
+
+def _is_flat(which: str) -> str:
+    return f"EXISTS (SELECT FROM pg_policy WHERE {_holds(which, False)})"
+
+
+def number_by_sequence(table: str) -> None:
+    """An identity becomes a default over a sequence: a distributed table with an identity could not come back."""
+    numbers = f"{table}_id_numbers"
+    identity = (
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = {_oid(table)} AND attname = 'id' AND attidentity <> '')"
+    )
+    with step(f"{table}: ids from a sequence", done=f"NOT {identity}", lock=table):
+        emit(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        emit(f"CREATE SEQUENCE {numbers} OWNED BY {table}.id")
+        emit(
+            f"DO $next$ BEGIN PERFORM setval('{numbers}', nextval(pg_get_serial_sequence('{table}', 'id')), false); END $next$"
+        )
+        emit(f"ALTER TABLE {table} ALTER COLUMN id DROP IDENTITY")
+        emit(f"ALTER TABLE {table} ALTER COLUMN id SET DEFAULT nextval('{numbers}')")
+        emit_each(
+            f"SELECT DISTINCT format('GRANT USAGE ON SEQUENCE {numbers} TO %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
+            f"ELSE grantee::regrole::text END) FROM ({access.acl(table)}) AS held WHERE privilege_type = 'INSERT' AND grantee <> relowner"
+        )
+
+
+def number_by_identity(table: str) -> None:
+    """Take `number_by_sequence` back, where it was done."""
+    numbers = f"{table}_id_numbers"
+    with step(f"{table}: ids from an identity", done=f"to_regclass('{numbers}') IS NULL", lock=table):
+        emit(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        emit(f"ALTER SEQUENCE {numbers} OWNED BY NONE")
+        emit(f"ALTER TABLE {table} ALTER COLUMN id DROP DEFAULT")
+        emit(f"ALTER TABLE {table} ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY")
+        emit(
+            f"DO $next$ BEGIN PERFORM setval(pg_get_serial_sequence('{table}', 'id'), nextval('{numbers}'), false); END $next$"
+        )
+        emit(f"DROP SEQUENCE {numbers}")
+
+
+def swap_primary_key(table: str, columns: str) -> None:
+    """Another primary key, over an index that was built concurrently, under the name of the old one."""
+    fresh, size = f"{table}_pkey_{'business' if ',' in columns else 'id'}", columns.count(",") + 1
+    key = f"conrelid = {_oid(table)} AND contype = 'p'"
+    done = f"EXISTS (SELECT FROM pg_constraint WHERE {key} AND cardinality(conkey) = {size})"
+    ops.create_index_concurrently(fresh, table, f"({columns})", unique=True, unless=done)
+    with step(f"{table}: primary key ({columns})", done=done, lock=table):
+        emit_each(
+            f"SELECT format('ALTER TABLE {table} DROP CONSTRAINT %1$I; ALTER TABLE {table} ADD CONSTRAINT %1$I PRIMARY KEY USING INDEX {fresh}', "
+            f"conname) FROM pg_constraint WHERE {key}"
+        )
+
+
+def _may_insert_ids() -> str:
+    """SQL condition: the last of the tables was done."""
+    return f"has_column_privilege('app_tenant', {_oid(WRITTEN[-1])}, 'id', 'INSERT')"
+
+
+def _oid(name: str) -> str:
+    return f"to_regclass({literal(name)})"
+
+
+def _oids(names: tuple[str, ...]) -> str:
+    return f"({', '.join(map(_oid, names))})"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return f"({', '.join(map(literal, names))})"
