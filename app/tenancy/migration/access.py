@@ -219,7 +219,7 @@ def strangers() -> str:
 
 
 def _as_stranger(role: str) -> str:
-    return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper)
+    return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ({OURS}))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ({OURS}) AND pg_has_role({role}, g.oid, 'MEMBER'))
    AND NOT ({_HERE.format(role=role)}) AND {_as_anyone(role, "here")}"""
 
