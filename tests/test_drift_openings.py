@@ -194,6 +194,16 @@ CASES: dict[str, Case] = {
         "GRANT INSERT ON wishes TO app_tenant",
         "table wishes: not declared, found a rule that reaches customers, and app_tenant may use the table", False,
     ),
+    "memory lost": ("DROP TABLE multi_tenant_rollback", "table multi_tenant_rollback: missing", False),
+    "default business lost": ("DELETE FROM businesses", "default business in businesses: missing", False),
+    "a row of the memory lost": (
+        "DELETE FROM multi_tenant_rollback WHERE id = (SELECT min(id) FROM multi_tenant_rollback)",
+        "memory of the rollback in multi_tenant_rollback: missing", False,
+    ),
+    "whole seconds only": (
+        "ALTER TABLE conversations ALTER timestamp TYPE timestamptz(0)",
+        "column conversations.timestamp: type expected timestamp with time zone, found timestamp(0) with time zone", False,
+    ),
     "memory read by a tenant": (
         "GRANT SELECT (statement) ON multi_tenant_rollback TO app_tenant",
         "privilege of app_tenant on column multi_tenant_rollback.statement: not declared, found SELECT", True,

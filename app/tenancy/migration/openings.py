@@ -138,12 +138,11 @@ SELECT pg_describe_object(d.classid, d.objid, d.objsubid), 'owned by ' || d.refo
 
 # A search_path may name the schema behind others as long as nothing there is taken for what is ours.
 SETTINGS = r"""
-SELECT CASE WHEN setrole = 0 THEN format('database %I', current_database()) ELSE format('role %s', setrole::regrole) END,
-       'SET ' || setting,
-       CASE WHEN setrole = 0 THEN format('ALTER DATABASE %I RESET %s', current_database(), name)
-            ELSE format('ALTER ROLE %s%s RESET %s', setrole::regrole, CASE WHEN setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END, name) END,
+SELECT whom, 'SET ' || setting, format('ALTER %s RESET %s', CASE WHEN setrole <> 0 AND setdatabase <> 0 THEN format('%s IN DATABASE %I', whom, current_database()) ELSE whom END, name),
        NULL
   FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting CROSS JOIN split_part(setting, '=', 1) AS name
+ CROSS JOIN LATERAL (SELECT CASE WHEN setrole <> 0 THEN format('role %s', setrole::regrole) WHEN setdatabase <> 0 THEN format('database %I', current_database())
+                            ELSE 'role ALL' END) AS w (whom)
  CROSS JOIN LATERAL (
     SELECT array_agg(CASE WHEN element LIKE '"%' THEN replace(btrim(element, '"'), '""', '"') ELSE lower(element) END ORDER BY place) AS path
       FROM (SELECT btrim(m[1]) AS element, place FROM regexp_matches(substr(setting, length(name) + 2), '\s*("(?:[^"]|"")*"|[^,]+)\s*', 'g') WITH ORDINALITY AS g (m, place)) AS e
