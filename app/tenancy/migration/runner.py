@@ -230,9 +230,15 @@ def only_one(connection: Connection) -> Iterator[None]:
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
     if not begun:
         raw.autocommit = False
-    if is_command():  # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile
-        set_wait_callback(_wait)
-    yield
+    if not is_command():
+        yield
+        return
+    # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile.
+    set_wait_callback(_wait)
+    try:
+        yield
+    finally:
+        set_wait_callback(None)  # COPY does not bear it, in a process that goes on
 
 
 _interrupts: list[KeyboardInterrupt] = []
