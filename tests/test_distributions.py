@@ -101,7 +101,7 @@ def test_a_bot_adds_its_own_tables(run: Callable[[str], str], tmp_path: Path, em
     run("alembic upgrade head")
     before = catalogue(empty)
     (tmp_path / "alembic.ini").write_text(config, encoding="utf-8")
-    (model,) = blocks(PAGE, "python")
+    model, test = blocks(PAGE, "python")
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/models.py").write_text(model, encoding="utf-8")
     add, go_back = blocks(PAGE, "bash")
@@ -112,6 +112,9 @@ def test_a_bot_adds_its_own_tables(run: Callable[[str], str], tmp_path: Path, em
     assert "Nothing to repair" in run("python -m app.tenancy.repair")
     assert "0 bookings" in run("python -m app.tenancy.manage export 'Default business' out")
     assert "bookings 0" in run("python -m app.tenancy.report")
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["app.tenancy.testing"]\n', encoding="utf-8")
+    (tmp_path / "test_shop.py").write_text(test, encoding="utf-8")
+    assert "1 passed" in run(f"TEST_DATABASE_URL='{plain(empty)}' python -m pytest -q -p no:cacheprovider test_shop.py")
 
     (tmp_path / "site/app/alembic/versions/002_later.py").write_text(LATER, encoding="utf-8")
     run(f"alembic merge -m 'schema 1.1' {revision.name.partition('_')[0]} 002\nalembic upgrade head\nalembic check")

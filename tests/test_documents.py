@@ -15,6 +15,7 @@ from tests.conftest import TOKEN_KEY, MakeDatabase
 from tests.documents import PLACEHOLDER as PLACEHOLDER
 from tests.documents import blocks as blocks
 from tests.documents import clone as clone
+from tests.documents import documents
 from tests.documents import shell as shell
 from tests.support import (
     DEFAULT_ID,
@@ -206,10 +207,27 @@ def test_every_sentence_is_explained() -> None:
     assert [piece for piece in sorted(pieces) if piece not in explained] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+    """To a file, and where they name one, to a heading in it."""
+    for name in documents():
+        path = ROOT / name
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", path.read_text(encoding="utf-8")):
+            there = (path.parent / target) if target else path
+            assert there.exists(), f"{name} links to {target}"
+            assert not anchor or anchor in anchors(there), f"{name} links to {target}#{anchor}"
+
+
+def test_the_index_names_every_document() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"({page.name})" not in index] == [
+        "README.md"
+    ]
 
 
 def test_the_diagram_is_that_of_the_models() -> None:
