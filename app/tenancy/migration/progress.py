@@ -38,8 +38,7 @@ WAITS = """
      ORDER BY a.xact_start LIMIT 1"""
 """SQL query: for whom a backend waits, in words; no row where it waits for nobody."""
 
-_LOOK = text(f"""
-    SELECT ({WAITS.format(pid=":pid")}), build.*
+_LOOK = text(f"""SELECT ({WAITS.format(pid=":pid")}), build.*
       FROM (SELECT) AS one LEFT JOIN (
            SELECT CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END,
                   CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
