@@ -56,7 +56,7 @@ def test_the_first_hour(tmp_path: Path) -> None:
         "The Fade Room",
         "revision:         001",
         "Added 'Barbería Norte'",
-        "owner   ana@example.com",
+        "owner   marta@example.com",
         "001 (head)",
     ):
         assert said in after.stdout
