@@ -8,7 +8,7 @@ TABLE. The server is that of `bench.upgrade_under_load`.
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import URL
 
@@ -24,11 +24,17 @@ STATEMENTS = (
 )
 
 
-def under_load(name: str, url: URL, migrate: Callable[[], list[Phase]], arguments: argparse.Namespace) -> Run:
+def under_load(
+    name: str,
+    url: URL,
+    migrate: Callable[[], list[Phase]],
+    arguments: argparse.Namespace,
+    statements: Sequence[str] = STATEMENTS,
+) -> Run:
     """Widen while the bot works."""
     print(f"{name} ...", file=sys.stderr)
     customers = max(arguments.rows // 10, 1)
-    with traffic(plain(url), customers, arguments.connections, arguments.rate, STATEMENTS) as seen:
+    with traffic(plain(url), customers, arguments.connections, arguments.rate, statements) as seen:
         time.sleep(CALM)
         start = time.monotonic()
         phases = migrate()

@@ -28,7 +28,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$;
 SET LOCAL timezone = 'UTC';
@@ -41,6 +41,7 @@ SET LOCAL client_min_messages = notice;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL quote_all_identifiers = off;
 SET LOCAL plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, 'sequential', true) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
 DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$

@@ -31,7 +31,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$;
 SET timezone = 'UTC';
@@ -44,6 +44,7 @@ SET client_min_messages = notice;
 SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
 SET plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, 'sequential', false) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
 DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$
@@ -246,8 +247,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -727,8 +727,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -1207,8 +1206,7 @@ SELECT oid AS relid, relname FROM pg_class
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -1419,17 +1417,17 @@ SELECT everything.rolname::text
          WHERE NOT rolsuper AND NOT rolbypassrls
            AND EXISTS (SELECT FROM unnest(polroles) AS named (oid) JOIN pg_roles USING (oid) WHERE pg_has_role(works.oid, named.oid, 'USAGE')))
  HAVING count(*) > 0),
-(SELECT format('app_tenant or app_service could do more than its tables allow: as an administrator run %s;',
+(SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
    FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
                                    CASE WHEN rolcanlogin THEN ' NOLOGIN' END, CASE WHEN rolcreaterole THEN ' NOCREATEROLE' END,
                                    CASE WHEN rolcreatedb THEN ' NOCREATEDB' END, CASE WHEN rolreplication THEN ' NOREPLICATION' END) AS more
   WHERE rolname IN ('app_tenant', 'app_service') AND more <> '' HAVING count(*) > 0),
-(SELECT format('app_tenant or app_service is a member of another role and would not be confined: as an administrator run %s;',
+(SELECT format('app_tenant or app_service is a member of another role and would not be confined, which an administrator can change: run %s;',
                string_agg(format('REVOKE %s FROM %s', roleid::regrole, member::regrole), '; '))
    FROM (SELECT DISTINCT roleid, member FROM pg_auth_members
           WHERE member IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))) AS m HAVING count(*) > 0),
-(SELECT format('role %s may not create or grant the roles app_tenant and app_service: as an administrator run %sGRANT app_tenant, app_service TO %I;',
+(SELECT format('role %s may not create or grant the roles app_tenant and app_service, which an administrator can do: run %sGRANT app_tenant, app_service TO %I;',
                current_user, string_agg(CASE WHEN r.oid IS NULL THEN format('CREATE ROLE %s NOLOGIN; ', name) END, ''), current_user)
    FROM pg_roles AS me CROSS JOIN (VALUES ('app_tenant'), ('app_service')) AS needed (name) LEFT JOIN pg_roles AS r ON r.rolname = name
   WHERE me.rolname = current_user AND NOT me.rolsuper AND NOT CASE WHEN r.oid IS NULL THEN me.rolcreaterole
@@ -1440,7 +1438,7 @@ SELECT everything.rolname::text
  HAVING count(*) > 0),
 
 -- Roles belong to the whole server: whoever joins them for one database must not come into another.
-(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not, run %3$s;',
+(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not: run %3$s;',
                string_agg(role, ', ' ORDER BY role), min(database), min(closing))
    FROM (SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', here.datname),
        (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(here.datacl) AS open
@@ -1453,7 +1451,7 @@ SELECT everything.rolname::text
                         OR rolcanlogin AND EXISTS (
                             SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service', 'pg_read_all_data', 'pg_write_all_data')
                                AND pg_has_role(pg_roles.oid, g.oid, 'MEMBER')))) AS work
-         WHERE NOT (EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = who AND r.rolcanlogin AND NOT r.rolsuper)
+         WHERE NOT (EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = who AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ('app_tenant', 'app_service'))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(who, g.oid, 'MEMBER'))
    AND NOT (pg_has_role(who, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(who, relowner, 'MEMBER'))) AND here.datallowconn
    AND NOT pg_has_role(who, here.datdba, 'MEMBER')
@@ -1463,7 +1461,7 @@ SELECT everything.rolname::text
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(who, g.oid, 'USAGE'))) HAVING count(*) > 0)) AS closing
   FROM pg_database AS here, pg_roles AS member
- WHERE here.datname = current_database() AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = member.oid AND r.rolcanlogin AND NOT r.rolsuper)
+ WHERE here.datname = current_database() AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = member.oid AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ('app_tenant', 'app_service'))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(member.oid, g.oid, 'MEMBER'))
    AND NOT (pg_has_role(member.oid, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(member.oid, relowner, 'MEMBER'))) AND here.datallowconn
    AND NOT pg_has_role(member.oid, here.datdba, 'MEMBER')
@@ -1472,7 +1470,7 @@ SELECT everything.rolname::text
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
-(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may: as its owner run %s;',
+(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
                string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
    FROM (SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
        concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', there.datname),
@@ -1506,7 +1504,7 @@ SELECT everything.rolname::text
     AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
  HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
-(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call: as its owner run %s%s;',
+(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
                nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
    FROM pg_namespace CROSS JOIN LATERAL aclexplode(nspacl) AS acl LEFT JOIN pg_roles ON pg_roles.oid = grantee
   CROSS JOIN LATERAL (

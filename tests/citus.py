@@ -5,10 +5,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2
 import pytest
 from sqlalchemy import URL, make_url
 
-from tests.support import execute, rows
+from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute, load_legacy, migrate, plain, rows
+from tests.tenants import A, B, fetch
+from tests.test_attack_matrix import ATTACKS, REFUSED, Matrix, unreadable
+from tests.test_interruption import OTHER_ROWS
 from tests.widening import widen
 
 NO_NODES = (
@@ -116,3 +120,85 @@ def distribute(url: URL) -> None:
 def undistribute(url: URL) -> None:
     """`alembic -n scale downgrade bigint` in this process, confirmed."""
     widen(url, "downgrade", "bigint", "writers-wait=yes")
+
+
+def fill(url: URL) -> None:
+    """Make it a database of two businesses at head, with a team's own comments, indexes and roles."""
+    load_legacy(url, messages=60)
+    migrate(url)
+    add_business(url)
+    execute(url, OTHER_ROWS, *TEAM)
+
+
+TEAM = (
+    "CREATE INDEX of_the_team ON conversations (role, id)",
+    "COMMENT ON INDEX of_the_team IS 'by role'",
+    "COMMENT ON CONSTRAINT fk_customers_businesses ON customers IS 'whose customer'",
+    "COMMENT ON POLICY app_tenant ON users IS 'colleagues'",
+    "ALTER TABLE customers ADD COLUMN tags text[] NOT NULL DEFAULT '{vip}', ADD COLUMN shout text GENERATED ALWAYS AS (upper(name)) STORED",
+    "COMMENT ON COLUMN customers.tags IS 'as they call them'",
+    "CREATE TABLE plans (id serial PRIMARY KEY, business_id uuid REFERENCES businesses ON DELETE CASCADE, name text)",
+    f"INSERT INTO plans (business_id, name) VALUES ('{OTHER_ID}', 'gold')",
+)
+
+
+def truncated(url: URL) -> URL:
+    """The database as a fresh one at head has it: no row but the default business."""
+    execute(
+        url,
+        "TRUNCATE businesses, users CASCADE",
+        f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT_ID}', 'Default business')",
+    )
+    return url
+
+
+class Cluster(Matrix):
+    """The attack matrix on three nodes: rows are committed, for every role has connections of its own to the workers."""
+
+    def __init__(self, url: URL) -> None:
+        self.connection = psycopg2.connect(plain(url))
+        super().__init__(self.connection.cursor())
+        self.connection.commit()
+
+    def run(self, sql: str, role: str = "app_tenant", scope: str | None = A) -> tuple[str, object]:
+        pieces = [sql] if "$$" in sql or sql.startswith("WITH") else sql.split("; ")
+        try:
+            self.cursor.execute("DISCARD TEMP")
+            self.cursor.execute("SET LOCAL citus.propagate_set_commands = local")
+            self.cursor.execute(f"SET LOCAL ROLE {role}")
+            if scope is not None:
+                self.cursor.execute("SET LOCAL app.business_id = %s", [scope])
+            for piece in pieces:
+                found = fetch(self.cursor, piece)
+            self.connection.commit() if role == "app_tenant" else self.connection.rollback()
+            if role == "app_tenant" and self.everything_of_b() != self.before:
+                return "changed", self.everything_of_b()
+            return ("rows", found) if found else ("none", None)
+        except psycopg2.Error as error:
+            return "error", error.pgcode
+        finally:
+            self.connection.rollback()
+
+
+def attacked(url: URL) -> list[str]:
+    """What the attack matrix reaches through the coordinator, in rows that it makes and removes again."""
+    matrix = Cluster(url)
+    try:
+        found = []
+        for attack in ATTACKS.values():
+            for table in matrix.tables:
+                for sql in attack(matrix, table, matrix.a[table.name], matrix.b[table.name]):
+                    result, detail = matrix.run(sql)
+                    if result in {"rows", "changed"} or (result == "error" and detail not in REFUSED | NOT_TAKEN):
+                        found.append(f"{table.name}: {sql} gave {result} {detail}")
+        return found + [f"{name}: its own row is not seen" for name in unreadable(matrix) if name != "plans"]
+    finally:
+        matrix.connection.close()
+        execute(
+            url,
+            f"DELETE FROM businesses WHERE id IN ('{A}', '{B}')",
+            "DELETE FROM users WHERE email LIKE 'x%@example.com'",
+        )
+
+
+NOT_TAKEN = {"0A000": "a form that Citus does not take", "XX000": "the same, of MERGE", "3F000": "a temporary function"}

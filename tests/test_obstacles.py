@@ -184,6 +184,7 @@ DEPENDS = {
     "trigger moved on table conversations": "CREATE TRIGGER moved BEFORE UPDATE OF whatsapp_id ON conversations "
     "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "publication of table conversations": "CREATE PUBLICATION news FOR TABLE conversations WHERE (timestamp > '2000-01-01')",
+    "publication of table customers in publication some_columns": "CREATE PUBLICATION some_columns FOR TABLE customers (id, whatsapp_id)",
 }
 
 

@@ -49,8 +49,8 @@ NO_CITUS = (
     "run CREATE EXTENSION citus;"
 )
 UNREACHABLE = (
-    "app_tenant cannot log in on a worker ({}): let it in there in pg_hba.conf, in the way in which the coordinator "
-    "connects (trust for its address, a certificate, or a password in its .pgpass)"
+    "app_tenant cannot log in on a worker ({}): let it in there in pg_hba.conf and with GRANT CONNECT, in the way in "
+    "which the coordinator connects (trust for its address, a certificate, or a password in its .pgpass)"
 )
 
 REACH = """DO $reach$

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, literal, literal_column, select
+from sqlalchemy import Select, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -39,9 +39,9 @@ def route_webhook(
     if phone_number is None:
         return statement.where(WhatsappNumber.phone_number_id == phone_number_id)
     number = normalise_phone_number(re.sub("^(?=[1-9][0-9]{7,14}$)", "+", phone_number))
-    one_form = func.regexp_replace(
-        WhatsappNumber.phone_number, literal_column(f"'{EXTRA_DIGIT}'"), literal_column("''")
-    )
+    # Written into the statement, as in the index.
+    extra, nothing = (literal(value, literal_execute=True) for value in (EXTRA_DIGIT, ""))
+    one_form = func.regexp_replace(WhatsappNumber.phone_number, extra, nothing)
     return statement.where(one_form == without_extra_digit(number))
 
 

@@ -153,7 +153,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$"""
 """A statement that stops where the schemas on search_path hold what PostgreSQL could take for its own.
@@ -219,7 +219,7 @@ def strangers() -> str:
 
 
 def _as_stranger(role: str) -> str:
-    return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper)
+    return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ({OURS}))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ({OURS}) AND pg_has_role({role}, g.oid, 'MEMBER'))
    AND NOT ({_HERE.format(role=role)}) AND {_as_anyone(role, "here")}"""
 

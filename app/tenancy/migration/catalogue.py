@@ -55,9 +55,9 @@ def catalogue(connection: Connection, schema: str) -> Catalogue:
         said = written.get((deparse, oid), "none") if deparse else value
         values[name, aspect] = (said or "none").removesuffix(value or "") if deparse == "constraint" else said or "none"
         if deparse == "body":
-            values[name, aspect] = re.sub(
-                rf"(?<![\w.])({re.escape(quoted(schema))}|{re.escape(schema)})\.", "", values[name, aspect]
-            )
+            # is_colleague names two objects of the schema, in text.
+            named = rf"({re.escape(quoted(schema))}|{re.escape(schema)})\.(?=user_businesses |current_business_id\(\))"
+            values[name, aspect] = re.sub(named, "", values[name, aspect])
         if deparse in {"index", "trigger"} and value:
             values[name, aspect] = values[name, aspect].replace(value, "()" if deparse == "trigger" else "")
     return values

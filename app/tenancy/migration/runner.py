@@ -50,6 +50,8 @@ SESSION_DEFAULTS = (
     "SET standard_conforming_strings = on",
     "SET quote_all_identifiers = off",
     "SET plpgsql.extra_errors = 'none'",
+    # Citus then takes several changes of a distributed table in one transaction.
+    "DO $$ BEGIN PERFORM set_config(name, 'sequential', false) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$",
     # Not known before PostgreSQL 17.
     "DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$",
 )
@@ -173,7 +175,11 @@ def handed_over(connection: Connection, single_transaction: bool) -> Iterator[No
             "one that is in none, or migrate in that one transaction with -x single-transaction=yes."
         )
     raw: Any = connection.connection.dbapi_connection
-    names = [*re.findall(r"(?:SET |set_config\(')(\w+)", ";".join(SESSION_DEFAULTS)), "transaction_timeout"]
+    names = [
+        *re.findall(r"(?:SET |set_config\(')(\w+)", ";".join(SESSION_DEFAULTS)),
+        "transaction_timeout",
+        "citus.multi_shard_modify_mode",
+    ]
     with raw.cursor() as cursor:
         cursor.execute("SELECT name, setting FROM pg_settings WHERE lower(name) = ANY (%s)", [names])
         before, notices = cursor.fetchall(), raw.notices

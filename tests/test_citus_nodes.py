@@ -1,0 +1,266 @@
+"""On three nodes: there and back every row is the same, nobody gets in, and a statement of a tenant is one task."""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from psycopg2.extensions import set_wait_callback
+from sqlalchemy import URL, delete, insert, select, text, update
+from sqlalchemy.orm import selectinload
+
+from app.db import BusinessSession, get_engine, tenant_session
+from app.models import Business, Conversation, Customer, User, WhatsappNumber
+from app.tenancy.queries import last_messages, record_message, route_webhook
+from tests.citus import attacked, citus_database, distribute, fill, undistribute
+from tests.drift import Case, assert_found
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    check,
+    contents,
+    engine_of,
+    environment,
+    execute,
+    migrate,
+    plain,
+    rows,
+    run_alembic,
+    scalar,
+)
+from tests.widening import definition, widen
+
+pytestmark = pytest.mark.citus
+
+
+def everything(url: URL) -> dict[str, list[str]]:
+    """Every row, the team's tables too."""
+    with engine_of(url).connect() as connection:
+        return contents(connection, ["businesses", "whatsapp_numbers", "users", "user_businesses", "customers", "conversations", "plans"])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spread() -> Iterator[URL]:
+    """Two businesses on three nodes."""
+    with citus_database() as url:
+        fill(url)
+        distribute(url)
+        yield url
+
+
+@pytest.fixture
+def bot(spread: URL) -> Iterator[URL]:
+    with environment(DATABASE_URL=plain(spread)):
+        yield spread
+        get_engine().dispose()
+
+
+def test_there_and_back_every_row_is_the_same() -> None:
+    with citus_database() as url:
+        fill(url)
+        widen(url)
+        before, form = everything(url), definition(url)
+        distribute(url)
+        assert everything(url) == before
+        assert rows(url, "SELECT logicalrelid::text, partmethod::text FROM pg_dist_partition WHERE logicalrelid::text !~ 'plans' ORDER BY 1") == [
+            ("businesses", "n"), ("conversations", "h"), ("customers", "h"), ("user_businesses", "n"), ("users", "n"), ("whatsapp_numbers", "n"),
+        ]  # fmt: skip
+        check(url)
+        undistribute(url)
+        closed = [line for line in definition(url) if line not in form]
+        assert [line for line in form if line not in definition(url)] == []
+        assert [
+            line for line in closed if not re.match(r"REVOKE .* (FUNCTION|TABLE) pg_catalog\..* FROM PUBLIC;", line)
+        ] == []
+        assert everything(url) == before
+        check(url)
+        # What adopted databases have, and 001 remembers, is given back as if nothing had been in between.
+        migrate(url, "downgrade", "-1")
+        migrate(url)
+        assert everything(url) == before
+
+
+def test_the_check_and_the_report(spread: URL) -> None:
+    check(spread)
+    said = run_alembic(spread, "downgrade", "-1")
+    assert said.returncode != 0
+    assert "bring it back to one server first: run alembic -n scale downgrade bigint;" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+OPENINGS = [
+    ("SELECT citus_set_node_property(nodename, nodeport, 'shouldhaveshards', true) FROM pg_dist_node WHERE groupid = 0", "node ", True),
+    ("GRANT EXECUTE ON FUNCTION run_command_on_workers TO PUBLIC", "what Citus shows of others: not declared, found FUNCTION run_command_on_workers", True),
+    ("GRANT SELECT ON citus_stat_activity TO PUBLIC", "what Citus shows of others: not declared, found TABLE citus_stat_activity", True),
+    ("ALTER ROLE app_tenant NOLOGIN", "role app_tenant: not declared, found NOLOGIN", True),
+    ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET citus.propagate_set_commands', current_database()); END $$", "database ", True),
+    ("ALTER POLICY app_tenant ON customers USING (true)", "policy app_tenant on customers", True),
+    ("REVOKE INSERT (id) ON customers FROM app_tenant", "privilege of app_tenant on column customers.id: missing", True),
+    ("ALTER TABLE conversations DROP CONSTRAINT fk_conversations_businesses", "constraint fk_conversations_businesses", True),
+    ("DROP INDEX ix_conversations_timestamp", "index ix_conversations_timestamp", True),
+    ("SELECT run_command_on_shards('customers', 'ALTER TABLE %s DISABLE ROW LEVEL SECURITY')", 'shards of "public".customers', False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OPENINGS, ids=[f"{n}" for n, _ in enumerate(OPENINGS)])
+def test_what_opens_it_is_named_and_closed(case: Case, spread: URL) -> None:
+    try:
+        assert_found(spread, case)
+    finally:
+        execute(spread, "SELECT run_command_on_shards('customers', 'ALTER TABLE %s ENABLE ROW LEVEL SECURITY')")
+    check(spread)
+
+
+def test_nothing_of_another_tenant_wherever_the_shards_lie(spread: URL) -> None:
+    assert attacked(spread) == []
+    shard = "SELECT get_shard_id_for_distribution_column('conversations', '{}')"
+    execute(spread, f"SELECT isolate_tenant_to_new_shard('conversations', '{OTHER_ID}', 'CASCADE', shard_transfer_mode => 'block_writes')")  # fmt: skip
+    place = f"SELECT nodename, nodeport FROM pg_dist_shard_placement WHERE shardid = ({shard.format(OTHER_ID)})"
+    ((host, port),) = rows(spread, place)
+    (other,) = rows(spread, f"SELECT nodename, nodeport FROM pg_dist_node WHERE groupid <> 0 AND (nodename, nodeport) <> ('{host}', {port})")  # fmt: skip
+    move = f"SELECT citus_move_shard_placement(({shard.format(OTHER_ID)}), '{host}', {port}, '{other[0]}', {other[1]}, 'block_writes')"
+    execute(spread, move)
+    assert rows(spread, place) == [other]
+    assert attacked(spread) == []
+    check(spread)
+
+
+def as_tenant(url: URL, *statements: str, business: str = DEFAULT_ID) -> list[tuple[Any, ...]]:
+    """The rows of the last statement, in the scope of the business; rolled back."""
+    connection = psycopg2.connect(plain(url))
+    try:
+        with connection.cursor() as cursor:
+            for statement in ("SET LOCAL citus.propagate_set_commands = local", "SET LOCAL ROLE app_tenant", f"SET LOCAL app.business_id = '{business}'", *statements):  # fmt: skip
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM citus_stat_activity",
+        "SELECT * FROM citus_dist_stat_activity",
+        "SELECT * FROM citus_lock_waits",
+        "SELECT * FROM run_command_on_workers('SELECT query FROM pg_stat_activity')",
+        "SELECT * FROM run_command_on_all_nodes('SELECT query FROM pg_stat_activity')",
+        "SELECT * FROM run_command_on_shards('conversations', 'SELECT count(*) FROM %s')",
+        "SELECT * FROM run_command_on_placements('conversations', 'SELECT count(*) FROM %s')",
+        "SELECT * FROM run_command_on_coordinator('SELECT 1')",
+        "SELECT * FROM master_run_on_worker(ARRAY['w'], ARRAY[1], ARRAY['SELECT 1'], false)",
+        "SELECT citus_run_local_command('SELECT 1')",
+        "SELECT pg_cancel_backend(20000000001)",
+        "SELECT pg_terminate_backend(20000000001, 0)",
+        "SELECT get_global_active_transactions()",
+    ],
+)
+def test_a_tenant_neither_sees_nor_ends_statements_of_others(statement: str, spread: URL) -> None:
+    with pytest.raises(psycopg2.Error) as refused:
+        as_tenant(spread, statement)
+    assert refused.value.pgcode == "42501"
+
+
+def test_a_tenant_plants_no_row_elsewhere(spread: URL) -> None:
+    planted = f"SELECT '{OTHER_ID}'::uuid, 'planted' || g, 'n' FROM generate_series(1, 20) AS g"
+    with pytest.raises(psycopg2.Error):
+        as_tenant(spread, f"INSERT INTO customers (business_id, whatsapp_id, name) {planted}")
+    with pytest.raises(psycopg2.Error):
+        as_tenant(spread, f"INSERT INTO customers (business_id, whatsapp_id, name) SELECT '{OTHER_ID}'::uuid, whatsapp_id || 'planted', name FROM customers")  # fmt: skip
+    set_wait_callback(None)  # of a run in this process; copy_expert does not take it
+    connection = psycopg2.connect(plain(spread))
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL citus.propagate_set_commands = local")
+        cursor.execute("SET LOCAL ROLE app_tenant")
+        cursor.execute(f"SET LOCAL app.business_id = '{DEFAULT_ID}'")
+        with pytest.raises(psycopg2.Error, match="COPY FROM not supported with row-level security"):
+            cursor.copy_expert(
+                "COPY customers (business_id, whatsapp_id, name) FROM STDIN", io.StringIO(f"{OTHER_ID}\tplanted\tn\n")
+            )
+    connection.close()
+    assert scalar(spread, "SELECT count(*) FROM customers WHERE whatsapp_id LIKE '%planted%'") == 0
+
+
+def first(session: BusinessSession) -> Customer:
+    return session.scalars(select(Customer).order_by(Customer.id).limit(1)).one()
+
+
+def changed(session: BusinessSession) -> None:
+    first(session).name = "changed"
+    session.flush()
+
+
+def removed(session: BusinessSession) -> None:
+    session.delete(first(session))
+    session.flush()
+
+
+def added(session: BusinessSession) -> None:
+    session.add(Customer(whatsapp_id="new", name="n"))
+    session.flush()
+
+
+def several(session: BusinessSession) -> None:
+    for n, row in enumerate(session.scalars(select(Customer).limit(3)).all()):
+        row.name = f"changed {n}"
+    session.flush()
+
+
+FORMS: dict[str, Callable[[BusinessSession], object]] = {
+    "select": lambda s: s.scalars(select(Conversation).limit(3)).all(),
+    "join": lambda s: s.execute(select(Customer, Conversation).join(Customer.conversations).limit(3)).all(),
+    "exists": lambda s: s.scalars(select(Customer).where(Customer.conversations.any())).all(),
+    "subquery": lambda s: s.scalars(select(Customer).where(Customer.whatsapp_id.in_(select(Conversation.whatsapp_id)))).all(),
+    "join of a reference table": lambda s: s.execute(select(Conversation, WhatsappNumber).join(Conversation.whatsapp_number)).all(),
+    "get": lambda s: s.get(Customer, 1),
+    "refresh": lambda s: s.refresh(first(s)),
+    "lazy": lambda s: first(s).conversations,
+    "selectin": lambda s: s.scalars(select(Customer).options(selectinload(Customer.conversations))).all(),
+    "lock": lambda s: s.scalars(select(Customer).with_for_update()).all(),
+    "insert": added,
+    "bulk insert": lambda s: s.execute(insert(Customer), [{"whatsapp_id": f"bulk {n}", "name": "n"} for n in range(3)]),
+    "update of a row": changed,
+    "update of rows": several,
+    "delete of a row": removed,
+    "bulk update": lambda s: s.execute(update(Customer).values(name="x")),
+    "bulk delete": lambda s: s.execute(delete(Customer).where(Customer.name == "x")),
+    "businesses": lambda s: s.scalars(select(Business)).all(),
+    "numbers": lambda s: s.scalars(select(WhatsappNumber)).all(),
+    "users": lambda s: s.execute(select(User.id, User.email)).all(),
+    "last_messages": lambda s: s.scalars(last_messages(UUID(OTHER_ID), "573000000001")).all(),
+    "record_message": lambda s: record_message(s, business_id=UUID(OTHER_ID), whatsapp_id="573000000001", message="hola", role="user", whatsapp_message_id="wamid.one"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_statement_of_a_tenant_goes_to_one_shard(form: str, bot: URL) -> None:
+    counted = text("SELECT query_execution_single_shard, query_execution_multi_shard FROM citus_stat_counters WHERE name = current_database()")  # fmt: skip
+    with engine_of(bot).connect() as connection:
+        before = connection.execute(counted).one()
+    with tenant_session(OTHER_ID) as session:
+        FORMS[form](session)
+        session.rollback()
+    with engine_of(bot).connect() as connection:
+        single, multi = (now - then for now, then in zip(connection.execute(counted).one(), before, strict=True))
+    assert multi == 0
+    assert single > 0
+
+
+def test_routing_and_a_number_that_goes(bot: URL) -> None:
+    with engine_of(bot).connect() as connection:
+        found = connection.execute(route_webhook(phone_number="573004445566")).one()
+    assert str(found.business_id) == OTHER_ID
+    execute(
+        bot,
+        f"INSERT INTO whatsapp_numbers (id, business_id, phone_number) VALUES (gen_random_uuid(), '{OTHER_ID}', '+573009990000')",
+    )
+    with tenant_session(OTHER_ID) as session:
+        number = session.scalars(select(WhatsappNumber).where(WhatsappNumber.phone_number == "+573009990000")).one()
+        session.add(Conversation(whatsapp_id="1", message="m", role="user", whatsapp_number_id=number.id))
+        session.commit()
+        session.delete(number)
+        session.commit()
+    assert rows(bot, "SELECT whatsapp_number_id FROM conversations WHERE message = 'm'") == [(None,)]
