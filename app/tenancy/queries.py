@@ -124,29 +124,33 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
 
     Index: conversations_pkey.
     """
-    asked = (
-        select(
-            Conversation.business_id,
-            Conversation.whatsapp_id,
-            Conversation.whatsapp_number_id,
-            literal(storable(answer)),
-            literal("assistant"),
+    here = (Conversation.business_id == message.business_id, Conversation.id == message.id)
+    if not _has_citus(session):
+        place = select(Conversation.business_id, Conversation.whatsapp_id, Conversation.whatsapp_number_id)
+        asked = (
+            place.add_columns(literal(storable(answer)), literal("assistant")).where(*here).with_for_update(read=True)
         )
-        .where(Conversation.business_id == message.business_id, Conversation.id == message.id)
-        .with_for_update(read=True)
-    )
-    columns = ["business_id", "whatsapp_id", "whatsapp_number_id", "message", "role"]
-    statement = insert(Conversation).from_select(columns, asked).returning(Conversation)
-    if (answered := session.scalars(statement).one_or_none()) is not None:
-        return answered
-    return record_message(  # the message was deleted meanwhile
+        columns = ["business_id", "whatsapp_id", "whatsapp_number_id", "message", "role"]
+        statement = insert(Conversation).from_select(columns, asked).returning(Conversation)
+        if (answered := session.scalars(statement).one_or_none()) is not None:
+            return answered
+    there = session.scalars(select(Conversation).where(*here).with_for_update(read=True)).one_or_none()
+    return record_message(
         session,
         business_id=message.business_id,
-        whatsapp_id=message.whatsapp_id,
-        whatsapp_number_id=message.whatsapp_number_id,
+        whatsapp_id=(there or message).whatsapp_id,  # the message may have been deleted meanwhile
+        whatsapp_number_id=(there or message).whatsapp_number_id,
         message=answer,
         role="assistant",
     )[0]
+
+
+def _has_citus(session: Session) -> bool:
+    """Whether the server may be a coordinator, which takes no row lock in an INSERT; asked once a connection."""
+    connection = session.connection()
+    if "citus" not in connection.info:
+        connection.info["citus"] = connection.scalar(select(func.current_setting("citus.version", True)))
+    return connection.info["citus"] is not None
 
 
 def is_answered(message: Conversation, history: Sequence[Conversation]) -> bool:
