@@ -24,9 +24,21 @@ branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
 
 
+% if check_upgrade:
+def check_upgrade() -> None:
+    ${check_upgrade}
+
+
+% endif
 def upgrade() -> None:
     ${upgrades if upgrades else "pass"}
 
 
+% if check_downgrade:
+def check_downgrade() -> None:
+    ${check_downgrade}
+
+
+% endif
 def downgrade() -> None:
     ${downgrades if downgrades else "pass"}

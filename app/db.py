@@ -246,7 +246,8 @@ def _name_the_business(state: ORMExecuteState) -> None:
 class ReadSession(BusinessSession):
     """A session for reading beyond one business, such as routing: each statement is one round trip, and no more.
 
-    It opens no transaction and takes no business from `business_scope`. It writes nothing: flush is refused.
+    It opens no transaction and takes no business from `business_scope`. It writes nothing: flush is refused, and by
+    the server whatever else would write.
     """
 
     def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:

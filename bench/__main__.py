@@ -14,6 +14,7 @@ from sqlalchemy import URL
 
 import alembic
 from bench.hot_queries import hot_queries, inserts_per_second, start_up
+from bench.round_trips import round_trips
 from bench.upgrade_under_load import server
 from tests.support import ROOT, execute, scalar
 
@@ -54,6 +55,10 @@ def main() -> None:
             "Microseconds, median (p99, worst), by messages in the database. `ORM` is the owner's session of the "
             "pool, which checks the connection first; `tenant_session` also sets role and business.",
             hot_queries(make, [10_000 // part, 100_000 // part, million, 5 * million]),
+            "## What a message costs with a network between bot and database",
+            "Round trips on a warm pool, and median milliseconds with that much time there and back, through a proxy that "
+            "counts and delays. Each work but the first is one transaction that is confined to the business.",
+            round_trips(make(), 30 if part == 1 else 3),
             "## What the trigger and the policy cost",
             "One statement at a time, in one transaction. The trigger fires on UPDATE only, so that inserts have none.",
             inserts_per_second(make, 20_000 // part),

@@ -7,7 +7,6 @@ It uses an embedded server in a temporary folder, or the server of BENCH_DATABAS
 
 import argparse
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 
 from app.tenancy.embedded import embedded_url
+from app.tenancy.migration.progress import timed
 from bench.traffic import Request, Traffic, traffic
 from tests.support import DEFAULT_ID, OTHER_ID, ROOT, execute, load_legacy, plain, scalar
 
@@ -109,8 +109,9 @@ def alembic(url: URL, *arguments: str) -> list[Phase]:
         assert process.stderr is not None
         for line in process.stderr:
             now = time.monotonic()
-            if found := re.fullmatch(r"  (.+): (\d+\.\d+) s\n", line):
-                phases.append(Phase(found[1], max(before, now - float(found[2]) - 0.01), now))
+            if found := timed(line):
+                title, seconds = found
+                phases.append(Phase(title, max(before, now - seconds - 0.01), now))
                 before = now
             said += line
     if process.returncode:

@@ -28,7 +28,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$;
 SET LOCAL timezone = 'UTC';
@@ -41,6 +41,7 @@ SET LOCAL client_min_messages = notice;
 SET LOCAL standard_conforming_strings = on;
 SET LOCAL quote_all_identifiers = off;
 SET LOCAL plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, 'sequential', true) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
 DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$
@@ -127,7 +128,7 @@ DECLARE
     refusal text;
     query text;
 BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
         FOR query IN
             WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
             SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
@@ -213,6 +214,11 @@ DECLARE
     in_the_way_ text[] := '{}';
     line text;
 BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+'this database is distributed, or made ready for it: bring it back to one server first: run alembic -n scale downgrade bigint;'
+        ]::text[], E'\n'), E'\n');
+    END IF;
     IF to_regclass('businesses') IS NOT NULL THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (SELECT format('role %s does not own %s: run the rollback as the owner', current_user, string_agg(relname, ', '))
@@ -236,7 +242,7 @@ CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE ki
     'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000' END
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
                indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
@@ -279,7 +285,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
          -- an index on what is computed from a time: the other type computes it otherwise, or cannot be indexed
          OR EXISTS (SELECT FROM pg_index WHERE indexrelid = objid AND classid = 'pg_class'::regclass
                        AND concat(indexprs, indpred) ~ (':varattno ' || refobjsubid || ' ')))
-     OR deptype = 'n' AND NOT (kind = 'table constraint' AND EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND contype = 'f'))
+     OR deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND kind = 'table constraint' AND (contype = 'f' OR conrelid = gone.oid))
         AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{customers,conversations,user_businesses,users,whatsapp_numbers,businesses}')
                  AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
  HAVING count(*) > 0)
@@ -305,6 +311,7 @@ END $ask$;
 -- Running downgrade 001 -> 000
 
 -- what a rollback gives back
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 14: what a rollback gives back'; END $say$;
 
 DO $step$
 DECLARE
@@ -324,7 +331,7 @@ BEGIN
 -- begin
 -- What a rollback gives back: statements, and facts that it asks for. Only the owner reads or writes it.
 CREATE TABLE multi_tenant_rollback (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,
@@ -374,6 +381,7 @@ END
 $step$;
 
 -- customers: only the default business writes
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 14: customers: only the default business writes'; END $say$;
 
 DO $step$
 DECLARE
@@ -433,6 +441,7 @@ END
 $step$;
 
 -- conversations: only the default business writes
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 14: conversations: only the default business writes'; END $say$;
 
 DO $step$
 DECLARE
@@ -492,6 +501,7 @@ END
 $step$;
 
 -- user_businesses, users, whatsapp_numbers, businesses: read only
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 14: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
 
 DO $step$
 DECLARE
@@ -548,6 +558,7 @@ END
 $step$;
 
 -- move what one business cannot hold to multi_tenant_archive
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 14: move what one business cannot hold to multi_tenant_archive'; END $say$;
 
 DO $step$
 DECLARE
@@ -701,30 +712,32 @@ END
 $step$;
 
 -- prove that customers holds one business
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 6 of 14: prove that customers holds one business'; END $say$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $each$;
 
 -- prove that conversations holds one business
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 7 of 14: prove that conversations holds one business'; END $say$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $each$;
 
--- drop what an interrupted run left of: what kept whatsapp_id unique
+-- what kept whatsapp_id unique
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 8 of 14: what kept whatsapp_id unique'; END $say$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
 ) AS s (statement)), ''); END $each$;
-
--- what kept whatsapp_id unique
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
 ) AS s (statement)), ''); END $each$;
 
 -- customers: back to one business
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 14: customers: back to one business'; END $say$;
 
 DO $step$
 DECLARE
@@ -846,6 +859,7 @@ END
 $step$;
 
 -- conversations: back to one business
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 14: conversations: back to one business'; END $say$;
 
 DO $step$
 DECLARE
@@ -964,31 +978,30 @@ END $back$;
 END
 $step$;
 
--- drop what an interrupted run left of: an index of customers
+-- an index of customers
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 11 of 14: an index of customers'; END $say$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
 ) AS s (statement)), ''); END $each$;
 
--- an index of customers
-
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
 ) AS s (statement)), ''); END $each$;
 
--- drop what an interrupted run left of: an index of conversations
+-- an index of conversations
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 12 of 14: an index of conversations'; END $say$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
 ) AS s (statement)), ''); END $each$;
-
--- an index of conversations
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
 ) AS s (statement)), ''); END $each$;
 
 -- put the new tables aside, drop functions and privileges
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 14: put the new tables aside, drop functions and privileges'; END $say$;
 
 DO $step$
 DECLARE
@@ -1012,6 +1025,7 @@ DROP TRIGGER single_business_only ON whatsapp_numbers;
 DROP TRIGGER single_business_only ON users;
 DROP TRIGGER single_business_only ON user_businesses;
 DROP FUNCTION single_business_only();
+DO $aside$ BEGIN
 IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     ALTER TABLE businesses SET SCHEMA multi_tenant_archive;
     ALTER TABLE whatsapp_numbers SET SCHEMA multi_tenant_archive;
@@ -1023,6 +1037,7 @@ ELSE
     DROP TABLE businesses, whatsapp_numbers, users, user_businesses;
     DROP FUNCTION current_business_id(), set_updated_at();
 END IF;
+END $aside$;
 
 DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- The archive is its owner's; a foreign key to a table in it is asked as that table's owner.
@@ -1081,6 +1096,7 @@ END
 $step$;
 
 -- forget what a rollback gives back
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 14: forget what a rollback gives back'; END $say$;
 
 DO $step$
 DECLARE

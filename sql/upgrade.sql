@@ -31,7 +31,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$;
 SET timezone = 'UTC';
@@ -44,6 +44,7 @@ SET client_min_messages = notice;
 SET standard_conforming_strings = on;
 SET quote_all_identifiers = off;
 SET plpgsql.extra_errors = 'none';
+DO $$ BEGIN PERFORM set_config(name, 'sequential', false) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
 DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 
 DO $head$
@@ -246,8 +247,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -478,33 +478,6 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
-(SELECT string_agg(format('the primary key of %1$s is named %2$s: run ALTER TABLE %1$s RENAME CONSTRAINT %3$I TO %1$s_pkey;', tab, conname, conname), E'\n' ORDER BY place)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
-  WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
 -- NULLs: where there are any, the bot may write more.
 (SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
@@ -754,8 +727,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -986,33 +958,6 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
-(SELECT string_agg(format('the primary key of %1$s is named %2$s: run ALTER TABLE %1$s RENAME CONSTRAINT %3$I TO %1$s_pkey;', tab, conname, conname), E'\n' ORDER BY place)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
-  WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
 -- NULLs: where there are any, the bot may write more.
 (SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
@@ -1261,8 +1206,7 @@ SELECT oid AS relid, relname FROM pg_class
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
@@ -1368,7 +1312,7 @@ SELECT oid AS relid, relname FROM pg_class
          OR EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid <> 'timestamptz'::regtype))),
 
 -- Whom row level security would cut off, or let through.
-(SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC',
+(SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC;',
                string_agg(format('%s on %s', privilege, place), ', '),
                string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))
    FROM (SELECT string_agg(privilege_type || columns, ', ' ORDER BY privilege_type, columns) AS privilege, 'customers' AS place
@@ -1393,7 +1337,7 @@ SELECT oid AS relid, relname FROM pg_class
                  AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(r.oid, relowner, 'USAGE'))) AS bots
  HAVING count(*) > 0),
 -- A policy of the team's for former roles goes on deciding where it decided before; one for ours, or for all, opens or closes.
-(SELECT format('the policy %s would decide what app_tenant or app_service sees, or has the name of one of theirs: run %s',
+(SELECT format('the policy %s would decide what app_tenant or app_service sees, or has the name of one of theirs: run %s;',
                string_agg(format('%I on %s', polname, polrelid::regclass), ', '),
                string_agg(CASE WHEN NOT coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false) THEN format('ALTER POLICY %I ON %s RENAME TO %I', polname, polrelid::regclass, polname || '_before')
                                WHEN relrowsecurity AND others IS NOT NULL THEN format('ALTER POLICY %I ON %s TO %s', polname, polrelid::regclass, others)
@@ -1433,7 +1377,7 @@ SELECT everything.rolname::text
   WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')
     AND (coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false) OR polname IN ('app_tenant', 'app_service', 'single_business'))
  HAVING count(*) > 0),
-(SELECT format('row level security is off on %s, and its policy %s would come into force for a role that works there: run %s',
+(SELECT format('row level security is off on %s, and its policy %s would come into force for a role that works there: run %s;',
                string_agg(DISTINCT polrelid::regclass::text, ' and '), string_agg(polname, ', '),
                string_agg(format('DROP POLICY %I ON %s', polname, polrelid::regclass), '; '))
    FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
@@ -1473,17 +1417,17 @@ SELECT everything.rolname::text
          WHERE NOT rolsuper AND NOT rolbypassrls
            AND EXISTS (SELECT FROM unnest(polroles) AS named (oid) JOIN pg_roles USING (oid) WHERE pg_has_role(works.oid, named.oid, 'USAGE')))
  HAVING count(*) > 0),
-(SELECT format('app_tenant or app_service could do more than its tables allow: as an administrator run %s',
+(SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
    FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
                                    CASE WHEN rolcanlogin THEN ' NOLOGIN' END, CASE WHEN rolcreaterole THEN ' NOCREATEROLE' END,
                                    CASE WHEN rolcreatedb THEN ' NOCREATEDB' END, CASE WHEN rolreplication THEN ' NOREPLICATION' END) AS more
   WHERE rolname IN ('app_tenant', 'app_service') AND more <> '' HAVING count(*) > 0),
-(SELECT format('app_tenant or app_service is a member of another role and would not be confined: as an administrator run %s',
+(SELECT format('app_tenant or app_service is a member of another role and would not be confined, which an administrator can change: run %s;',
                string_agg(format('REVOKE %s FROM %s', roleid::regrole, member::regrole), '; '))
    FROM (SELECT DISTINCT roleid, member FROM pg_auth_members
           WHERE member IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))) AS m HAVING count(*) > 0),
-(SELECT format('role %s may not create or grant the roles app_tenant and app_service: as an administrator run %sGRANT app_tenant, app_service TO %I',
+(SELECT format('role %s may not create or grant the roles app_tenant and app_service, which an administrator can do: run %sGRANT app_tenant, app_service TO %I;',
                current_user, string_agg(CASE WHEN r.oid IS NULL THEN format('CREATE ROLE %s NOLOGIN; ', name) END, ''), current_user)
    FROM pg_roles AS me CROSS JOIN (VALUES ('app_tenant'), ('app_service')) AS needed (name) LEFT JOIN pg_roles AS r ON r.rolname = name
   WHERE me.rolname = current_user AND NOT me.rolsuper AND NOT CASE WHEN r.oid IS NULL THEN me.rolcreaterole
@@ -1494,7 +1438,7 @@ SELECT everything.rolname::text
  HAVING count(*) > 0),
 
 -- Roles belong to the whole server: whoever joins them for one database must not come into another.
-(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not, run %3$s',
+(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not: run %3$s;',
                string_agg(role, ', ' ORDER BY role), min(database), min(closing))
    FROM (SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', here.datname),
        (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(here.datacl) AS open
@@ -1507,7 +1451,7 @@ SELECT everything.rolname::text
                         OR rolcanlogin AND EXISTS (
                             SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service', 'pg_read_all_data', 'pg_write_all_data')
                                AND pg_has_role(pg_roles.oid, g.oid, 'MEMBER')))) AS work
-         WHERE NOT (EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = who AND r.rolcanlogin AND NOT r.rolsuper)
+         WHERE NOT (EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = who AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ('app_tenant', 'app_service'))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(who, g.oid, 'MEMBER'))
    AND NOT (pg_has_role(who, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(who, relowner, 'MEMBER'))) AND here.datallowconn
    AND NOT pg_has_role(who, here.datdba, 'MEMBER')
@@ -1517,7 +1461,7 @@ SELECT everything.rolname::text
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(who, g.oid, 'USAGE'))) HAVING count(*) > 0)) AS closing
   FROM pg_database AS here, pg_roles AS member
- WHERE here.datname = current_database() AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = member.oid AND r.rolcanlogin AND NOT r.rolsuper)
+ WHERE here.datname = current_database() AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = member.oid AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ('app_tenant', 'app_service'))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ('app_tenant', 'app_service') AND pg_has_role(member.oid, g.oid, 'MEMBER'))
    AND NOT (pg_has_role(member.oid, current_user, 'MEMBER') OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(member.oid, relowner, 'MEMBER'))) AND here.datallowconn
    AND NOT pg_has_role(member.oid, here.datdba, 'MEMBER')
@@ -1526,7 +1470,7 @@ SELECT everything.rolname::text
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
-(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may: as its owner run %s',
+(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
                string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
    FROM (SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
        concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', there.datname),
@@ -1553,14 +1497,14 @@ SELECT everything.rolname::text
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(there.datacl, acldefault('d', there.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(joins.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
-(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s',
+(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
                string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
    FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
   WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
     AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
  HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
-(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call: as its owner run %s%s',
+(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
                nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
    FROM pg_namespace CROSS JOIN LATERAL aclexplode(nspacl) AS acl LEFT JOIN pg_roles ON pg_roles.oid = grantee
   CROSS JOIN LATERAL (
@@ -1764,6 +1708,7 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 -- Running upgrade  -> 000
 
 -- the single-business tables
+\echo 'Upgrading base -> 000, step 1 of 1: the single-business tables'
 
 DO $step$
 DECLARE
@@ -1844,6 +1789,7 @@ BEGIN;
 COMMIT;
 
 -- what a rollback gives back
+\echo 'Upgrading 000 -> 001, step 1 of 23: what a rollback gives back'
 
 DO $step$
 DECLARE
@@ -1863,7 +1809,7 @@ BEGIN
 -- begin
 -- What a rollback gives back: statements, and facts that it asks for. Only the owner reads or writes it.
 CREATE TABLE multi_tenant_rollback (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,
@@ -1913,6 +1859,7 @@ END
 $step$;
 
 -- roles app_tenant and app_service
+\echo 'Upgrading 000 -> 001, step 2 of 23: roles app_tenant and app_service'
 
 DO $step$
 DECLARE
@@ -1997,6 +1944,7 @@ END
 $step$;
 
 -- businesses, whatsapp_numbers, users, user_businesses
+\echo 'Upgrading 000 -> 001, step 3 of 23: businesses, whatsapp_numbers, users, user_businesses'
 
 DO $step$
 DECLARE
@@ -2179,7 +2127,9 @@ WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('business
 
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON businesses TO app_tenant USING (id = (SELECT current_business_id())) WITH CHECK (id = (SELECT current_business_id()));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON businesses TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'id = current_business_id()' ELSE 'id = (SELECT current_business_id())' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON businesses TO app_service USING (true) WITH CHECK (true);
 
@@ -2189,7 +2139,7 @@ SELECT format('GRANT SELECT, UPDATE (name, business_type, settings) ON businesse
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'businesses', 'SELECT'))
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON businesses TO app_service;
@@ -2207,7 +2157,9 @@ WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('whatsapp
 
 ALTER TABLE whatsapp_numbers ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON whatsapp_numbers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON whatsapp_numbers TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON whatsapp_numbers TO app_service USING (true) WITH CHECK (true);
 
@@ -2217,7 +2169,11 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON whatsapp_nu
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'whatsapp_numbers', 'SELECT'))
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT INSERT (%s) ON whatsapp_numbers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('whatsapp_numbers') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_service;
@@ -2235,7 +2191,9 @@ WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('users') 
 
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON users TO app_tenant USING (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))) WITH CHECK (EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id())));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON users TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'is_colleague(id)' ELSE 'EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON users TO app_service USING (true) WITH CHECK (true);
 
@@ -2245,7 +2203,7 @@ SELECT format('GRANT SELECT (id, email, full_name, is_active, created_at, update
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'users', 'SELECT'))
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users TO app_service;
@@ -2263,7 +2221,9 @@ WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('user_bus
 
 ALTER TABLE user_businesses ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON user_businesses TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON user_businesses TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON user_businesses TO app_service USING (true) WITH CHECK (true);
 
@@ -2273,7 +2233,7 @@ SELECT format('GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_ten
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'user_businesses', 'SELECT'))
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_businesses TO app_service;
@@ -2347,6 +2307,7 @@ END
 $step$;
 
 -- canonical names of equal indexes
+\echo 'Upgrading 000 -> 001, step 4 of 23: canonical names of equal indexes'
 
 DO $step$
 DECLARE
@@ -2407,6 +2368,7 @@ END
 $step$;
 
 -- customers: business_id, time zones, row level security
+\echo 'Upgrading 000 -> 001, step 5 of 23: customers: business_id, time zones, row level security'
 
 DO $step$
 DECLARE
@@ -2424,6 +2386,47 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'fact', 'adopted', statement, needs_column, needs_role FROM (
+SELECT line, NULL, NULL FROM (WITH numbers AS (
+    SELECT relname, relnamespace, attname, q.sequence
+      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL (SELECT refobjid FROM pg_attrdef
+      JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
+      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum
+    UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
+        = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')) AS q (sequence)
+     WHERE t.oid = to_regclass('customers') AND attnum > 0
+)
+SELECT format('column %s.%s: collation %s', 'customers', attname, CASE WHEN attcollation <> typcollation THEN (
+        SELECT format('%I.%I', n.nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation)
+        ELSE 'default' END)
+  FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
+ WHERE attrelid = to_regclass('customers') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
+  FROM pg_class WHERE oid = to_regclass('customers') AND relpersistence <> 'p'
+UNION ALL
+SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('customers')
+UNION ALL
+SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
+  FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
+ CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
+UNION ALL
+SELECT format('sequence of %s.%s: options %s', relname, attname, concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END))
+  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END) <> 'increment 1'
+UNION ALL
+SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
+              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
+  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace) AS adopted (line)
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'fact' AND m.kind = 'adopted' AND m.statement = s.statement);
+
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT 'customers times', 'type', statement, needs_column, needs_role FROM (
 SELECT format('ALTER TABLE customers ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
@@ -2651,7 +2654,9 @@ SELECT everything.rolname::text
 
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON customers TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON customers TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON customers TO app_service USING (true) WITH CHECK (true);
 
@@ -2661,7 +2666,11 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON customers T
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'customers', 'SELECT'))
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT INSERT (%s) ON customers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_service;
@@ -2696,6 +2705,7 @@ END
 $step$;
 
 -- conversations: business_id, time zones, row level security
+\echo 'Upgrading 000 -> 001, step 6 of 23: conversations: business_id, time zones, row level security'
 
 DO $step$
 DECLARE
@@ -2713,6 +2723,47 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT 'fact', 'adopted', statement, needs_column, needs_role FROM (
+SELECT line, NULL, NULL FROM (WITH numbers AS (
+    SELECT relname, relnamespace, attname, q.sequence
+      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL (SELECT refobjid FROM pg_attrdef
+      JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
+      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum
+    UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
+        = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')) AS q (sequence)
+     WHERE t.oid = to_regclass('conversations') AND attnum > 0
+)
+SELECT format('column %s.%s: collation %s', 'conversations', attname, CASE WHEN attcollation <> typcollation THEN (
+        SELECT format('%I.%I', n.nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation)
+        ELSE 'default' END)
+  FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
+ WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
+  FROM pg_class WHERE oid = to_regclass('conversations') AND relpersistence <> 'p'
+UNION ALL
+SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('conversations')
+UNION ALL
+SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
+  FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
+ CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
+UNION ALL
+SELECT format('sequence of %s.%s: options %s', relname, attname, concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END))
+  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END) <> 'increment 1'
+UNION ALL
+SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
+              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
+  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace) AS adopted (line)
+) AS s (statement, needs_column, needs_role)
+ WHERE s.statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'fact' AND m.kind = 'adopted' AND m.statement = s.statement);
+
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT 'conversations times', 'type', statement, needs_column, needs_role FROM (
 SELECT format('ALTER TABLE conversations ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
@@ -2938,7 +2989,9 @@ SELECT everything.rolname::text
 
 ALTER TABLE conversations ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY app_tenant ON conversations TO app_tenant USING (business_id = (SELECT current_business_id())) WITH CHECK (business_id = (SELECT current_business_id()));
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('CREATE POLICY app_tenant ON conversations TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
+) AS s (statement)), ''); END $each$;
 
 CREATE POLICY app_service ON conversations TO app_service USING (true) WITH CHECK (true);
 
@@ -2948,7 +3001,11 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON conversatio
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'conversations', 'SELECT'))
+) AS s (statement)), ''); END $each$;
+
+DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT format('GRANT INSERT (%s) ON conversations TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
 ) AS s (statement)), ''); END $each$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_service;
@@ -2982,145 +3039,109 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
 END
 $step$;
 
--- drop what an interrupted run left of: an index of customers
+-- an index of customers
+\echo 'Upgrading 000 -> 001, step 7 of 23: an index of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- an index of customers
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: an index of conversations
+-- an index of conversations
+\echo 'Upgrading 000 -> 001, step 8 of 23: an index of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- an index of conversations
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index ix_conversations_timestamp
+-- index ix_conversations_timestamp
+\echo 'Upgrading 000 -> 001, step 9 of 23: index ix_conversations_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index ix_conversations_timestamp
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index ix_conversations_whatsapp_id
+-- index ix_conversations_whatsapp_id
+\echo 'Upgrading 000 -> 001, step 10 of 23: index ix_conversations_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index ix_conversations_whatsapp_id
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index ix_conversations_business_id_whatsapp_id_timestamp
+-- index ix_conversations_business_id_whatsapp_id_timestamp
+\echo 'Upgrading 000 -> 001, step 11 of 23: index ix_conversations_business_id_whatsapp_id_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index ix_conversations_business_id_whatsapp_id_timestamp
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index ix_conversations_business_id_whatsapp_number_id
+-- index ix_conversations_business_id_whatsapp_number_id
+\echo 'Upgrading 000 -> 001, step 12 of 23: index ix_conversations_business_id_whatsapp_number_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index ix_conversations_business_id_whatsapp_number_id
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index uq_conversations_business_id_whatsapp_message_id
+-- index uq_conversations_business_id_whatsapp_message_id
+\echo 'Upgrading 000 -> 001, step 13 of 23: index uq_conversations_business_id_whatsapp_message_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index uq_conversations_business_id_whatsapp_message_id
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index uq_customers_business_id_whatsapp_user_id
+-- index uq_customers_business_id_whatsapp_user_id
+\echo 'Upgrading 000 -> 001, step 14 of 23: index uq_customers_business_id_whatsapp_user_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index uq_customers_business_id_whatsapp_user_id
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index uq_customers_business_id_whatsapp_id
+-- index uq_customers_business_id_whatsapp_id
+\echo 'Upgrading 000 -> 001, step 15 of 23: index uq_customers_business_id_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index uq_customers_business_id_whatsapp_id
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- drop what an interrupted run left of: index ix_customers_whatsapp_id_001
+-- index ix_customers_whatsapp_id_001
+\echo 'Upgrading 000 -> 001, step 16 of 23: index ix_customers_whatsapp_id_001'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SET lock_timeout = '200ms';
-
--- index ix_customers_whatsapp_id_001
-
-SET lock_timeout = '60000ms';
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_customers_businesses
+\echo 'Upgrading 000 -> 001, step 17 of 23: validate fk_customers_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT fk_customers_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_businesses
+\echo 'Upgrading 000 -> 001, step 18 of 23: validate fk_conversations_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_whatsapp_numbers
+\echo 'Upgrading 000 -> 001, step 19 of 23: validate fk_conversations_whatsapp_numbers'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_whatsapp_numbers' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_whatsapp_numbers' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- customers: unique in a business
+\echo 'Upgrading 000 -> 001, step 20 of 23: customers: unique in a business'
 
 DO $step$
 DECLARE
@@ -3223,6 +3244,7 @@ END
 $step$;
 
 -- restore the rows of multi_tenant_archive
+\echo 'Upgrading 000 -> 001, step 21 of 23: restore the rows of multi_tenant_archive'
 
 DO $step$
 DECLARE
@@ -3299,6 +3321,7 @@ END
 $step$;
 
 -- restore user names, drop multi_tenant_archive
+\echo 'Upgrading 000 -> 001, step 22 of 23: restore user names, drop multi_tenant_archive'
 
 DO $step$
 DECLARE
@@ -3373,6 +3396,7 @@ $step$;
 BEGIN;
 
 -- what a rollback gives back is complete
+\echo 'Upgrading 000 -> 001, step 23 of 23: what a rollback gives back is complete'
 
 DO $step$
 DECLARE

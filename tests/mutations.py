@@ -1,26 +1,35 @@
-"""Tries each mutation of the schema and expects the tests of tenancy to fail: `python -m tests.mutations [WORD]`.
+"""Tries each mutation of the schema and expects the tests of access to fail: `python -m tests.mutations [WORD]`.
 
-A mutation is made in the migrated template that the tests clone. The mutations are read from the catalogue, so
-that a policy, a key or a CHECK added later is mutated too. WORD picks those that hold it.
+Most are made in the migrated template that the tests clone, and read from the catalogue, so that a policy, a key or a
+CHECK added later is mutated too. What an upgrade does with the roles that were there before is mutated in the code that
+writes its SQL (`IN_CODE`). WORD picks the mutations that hold it.
 """
 
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.progress import track
 from sqlalchemy import URL, make_url
-from tqdm import tqdm
 
 from app.tenancy.embedded import embedded_url
+from app.tenancy.migration import access, ops
 from tests.support import ROOT, execute, migrate, plain, rows
 
 FILES = ("test_attack_matrix.py", "test_catalogue_lints.py", "test_tenant_session.py", "test_tokens.py")
+FILES_OF_UPGRADES = (
+    *("test_access_matrix.py", "test_access_bot.py", "test_access_grants.py", "test_access_servers.py"),
+    *("test_access_reaching.py", "test_roles.py", "test_rollback_memory.py"),
+)
 OURS = "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
 FROM_THE_CATALOGUE = {
     "policies dropped": f"SELECT format('DROP POLICY %I ON %s', polname, polrelid::regclass) FROM pg_policy WHERE polrelid IN ({OURS})",
@@ -74,6 +83,48 @@ BY_HAND = (
     "CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE SET search_path = '' "
     "AS $$ SELECT current_setting('app.business_id', true)::uuid $$",
 )
+IN_CODE = {
+    "former roles read every business": ("single_business_policy", r"USING \(business_id = ''[^']*''\)", "USING (true)"),
+    "former roles write to every business": (
+        "single_business_policy", r"WITH CHECK \(business_id = ''[^']*''\)", "WITH CHECK (true)"
+    ),
+    "former roles have no policy": ("single_business_policy", r"HAVING count\(\*\) > 0", "HAVING false"),
+    "the policy only restricts": ("single_business_policy", "'PERMISSIVE'", "'RESTRICTIVE'"),
+    "the policy only permits": ("single_business_policy", "'RESTRICTIVE'", "'PERMISSIVE'"),
+    "readers of everything are no former roles": ("former_roles", "'pg_read_all_data', 'pg_write_all_data'", "''"),
+    "anon keeps what it had": ("take_from_former_roles", "'anon', 'authenticated'", "''"),
+    "TRUNCATE is kept": ("take_from_former_roles", "'TRUNCATE', ", ""),
+    "REFERENCES is kept": ("take_from_former_roles", ", 'REFERENCES'", ""),
+    "what a grant option gave is kept": ("take_from_former_roles", "WHERE taken AND grantor <> relowner", "WHERE false"),
+    "what was taken is not given back": ("give_back_to_former_roles", "WHERE unconfined$", "WHERE false"),
+    "tenants write created_at": ("tenant_columns", "'id', 'created_at'", "'id'"),
+    "tenants write numbered columns": ("tenant_columns", "adnum = attnum", "false"),
+    "tenants draw no numbers": ("sequences", "$", " AND false"),
+    "members of other databases come in": ("strangers", "$", " AND false"),
+    "the owner comes into other databases": ("new_strangers", "$", " AND false"),
+    "nothing reaches the tables": ("reaching_objects", "GROUP BY 1, 3", "AND false GROUP BY 1, 3"),
+    "default privileges open new tables": ("close_table", "", ""),
+}  # fmt: skip
+"""Name of the mutation to: function of `access` (or `ops`, then it does nothing), pattern in its SQL, what takes its place."""
+
+
+@contextmanager
+def mutated_code(name: str) -> Iterator[None]:
+    """The function of the mutation writes other SQL."""
+    function, pattern, instead = IN_CODE[name]
+    with pytest.MonkeyPatch.context() as patch:
+        if not pattern:
+            patch.setattr(ops, function, lambda *_, **__: None)
+        else:
+            original = getattr(access, function)
+
+            def mutant(*arguments: str, **options: str) -> str:
+                sql, count = re.subn(pattern, instead, original(*arguments, **options))
+                assert count, f"{function} holds no {pattern}"
+                return sql
+
+            patch.setattr(access, function, mutant)
+        yield
 
 
 class Mutation:
@@ -104,14 +155,15 @@ def mutations(server: URL) -> list[str]:
         found = [row[0] for query in FROM_THE_CATALOGUE.values() for row in rows(server.set(database=name), query)]
     finally:
         execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-    return [*found, *BY_HAND]
+    return [*found, *BY_HAND, *IN_CODE]
 
 
-def tests_fail(statement: str) -> list[str]:
+def tests_fail(mutation: str) -> list[str]:
     """The first test that fails with the mutation; none where the mutation lives on."""
-    plugin = Mutation(statement)
-    files = [str(ROOT / "tests" / name) for name in FILES]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    plugin = Mutation("SELECT 1" if mutation in IN_CODE else mutation)
+    files = [str(ROOT / "tests" / name) for name in (FILES_OF_UPGRADES if mutation in IN_CODE else FILES)]
+    mutated = mutated_code(mutation) if mutation in IN_CODE else contextlib.nullcontext()
+    with mutated, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         pytest.main(
             [*files, "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore", "--hypothesis-seed=0"],
             plugins=[plugin],
@@ -131,11 +183,10 @@ def main(word: str = "") -> int:
             return 1
         tried = [m for m in mutations(server) if word in m]
         alive = []
-        for statement in tqdm(tried, unit="mutation"):
+        console = Console(stderr=True)
+        for statement in track(tried, "Mutations", console=console, disable=not console.is_terminal):
             failed = tests_fail(statement)
-            tqdm.write(
-                f"{'caught' if failed else 'ALIVE '}  {statement}  {failed[0].rsplit('::')[-1] if failed else ''}"
-            )
+            print(f"{'caught' if failed else 'ALIVE '}  {statement}  {failed[0].rsplit('::')[-1] if failed else ''}")
             if not failed:
                 alive.append(statement)
     print(f"{len(tried) - len(alive)} of {len(tried)} mutations make the tests fail.")

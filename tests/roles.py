@@ -49,7 +49,8 @@ def refusal(url: URL) -> str:
 
 def advice(sentence: str, after: str) -> list[str]:
     """The statements that a refusal tells somebody to run."""
-    return [part.strip() for part in sentence.rsplit(after, 1)[1].rstrip(".").split(";")]
+    assert sentence.endswith(";")
+    return [part.strip() for part in sentence.rsplit(after, 1)[1].removesuffix(";").split(";")]
 
 
 Held = set[tuple[str, str, str]]

@@ -181,7 +181,7 @@ def paste(url: URL, sql: str) -> str:
 def pipe(url: URL, sql: str) -> str:
     """Pipe a script to psql, as a user does, and return what PostgreSQL refused it with, or ''."""
     done = psql(url, sql)
-    refused = re.findall("ERROR:  (.*)", done.stderr)
+    refused = re.findall("ERROR:  (.*(?:\n- .*)*)", done.stderr)
     assert (done.returncode, len(refused)) in {(0, 0), (3, 1)}, done.stderr
     return "".join(refused)
 

@@ -13,9 +13,9 @@ from tests.test_autogenerate import BOOKING, Copy
 IN_SCOPE = f"SET app.business_id = '{DEFAULT_ID}'; "
 ADDED = IN_SCOPE + "INSERT INTO customers (whatsapp_id, name) VALUES ('new', 'x') RETURNING id > 0"
 SEQUENCES = {
-    "of nobody": "CREATE SEQUENCE numbers; ALTER TABLE customers ALTER id SET DEFAULT nextval('numbers')",
+    "of nobody": "CREATE SEQUENCE numbers START 5000; ALTER TABLE customers ALTER id SET DEFAULT nextval('numbers')",
     "in another schema": (
-        "CREATE SCHEMA counters; CREATE SEQUENCE counters.numbers; "
+        "CREATE SCHEMA counters; CREATE SEQUENCE counters.numbers START 5000; "
         "ALTER TABLE customers ALTER id SET DEFAULT nextval('counters.numbers')"
     ),
     "under a name that needs quotes": (

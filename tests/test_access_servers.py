@@ -83,7 +83,7 @@ def test_neither_owner_nor_bot_of_one_reads_the_other(pair: Servers) -> None:
     sentence = refusal(lab)
     assert "shop_bot" in sentence
     assert "shop_owner" in sentence
-    execute(lab, *advice(sentence, "if it does not, run "))
+    execute(lab, *advice(sentence, "if it does not: run "))
     migrate(lab)
     for url in pair:
         assert intruders(url) == []
@@ -104,7 +104,7 @@ def test_who_migrates_comes_into_no_other_database_that_uses_the_roles(pair: Ser
     close(lab, "lab_owner")
     sentence = refusal(lab)
     assert "role lab_owner will be a member" in sentence
-    statements = advice(sentence, "as its owner run ")
+    statements = advice(sentence, ": run ")
     assert statements == [
         "REVOKE CONNECT ON DATABASE shop FROM PUBLIC",
         "GRANT CONNECT ON DATABASE shop TO shop_bot, shop_owner, shop_reader",
@@ -129,7 +129,7 @@ def test_members_whom_another_database_left_stay_outside(pair: Servers, before: 
     may_grant("lab_owner", lab)
     sentence = refusal(lab)
     assert "ann" in sentence
-    execute(lab, *advice(sentence, "if it does not, run "))
+    execute(lab, *advice(sentence, "if it does not: run "))
     migrate(lab)
     assert intruders(lab) == []
     with pytest.raises(OperationalError, match="permission denied for database"):

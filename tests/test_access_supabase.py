@@ -68,6 +68,16 @@ def test_supabases_public_roles_read_write_and_call_nothing(fresh: URL, start: s
         assert denied(fresh, role, "SELECT FROM multi_tenant_archive.users")
 
 
+def test_a_policy_of_the_team_for_a_public_role_shows_nothing_and_is_no_drift(fresh: URL) -> None:
+    policy = 'CREATE POLICY "own rows" ON customers FOR SELECT TO authenticated USING (true)'
+    execute(fresh, *SUPABASE, "ALTER TABLE customers ENABLE ROW LEVEL SECURITY", policy)
+    migrate(fresh)
+    check(fresh)
+    assert denied(fresh, "authenticated", "SELECT FROM customers")
+    migrate(fresh, "downgrade", "-1")
+    assert rows(fresh, "SELECT polname FROM pg_policy") == [("own rows",)]
+
+
 def denied(url: URL, role: str, sql: str) -> bool:
     connection = psycopg2.connect(plain(url))
     try:

@@ -18,6 +18,11 @@ HIT = {"P0001", "23503", "23505"}
 """What shows that the same statement reaches B's rows where nothing confines it."""
 
 
+def enter(role: str, scope: str | None) -> str:
+    """What a session begins with, as `app.tenancy.connection.Scope` writes it, for any role and any scope."""
+    return f"SET LOCAL ROLE {role}" + ("" if scope is None else f"; SET LOCAL app.business_id = {literal(scope)}")
+
+
 class Matrix:
     """Both tenants' rows, in a transaction that is rolled back; `run` is a statement in some scope."""
 
@@ -32,9 +37,7 @@ class Matrix:
         """("rows", rows), ("none", None) or ("error", SQLSTATE); nothing of it stays."""
         self.cursor.execute("SAVEPOINT attack")
         try:
-            self.cursor.execute("SELECT set_config('role', %s, true)", [role])
-            if scope is not None:
-                self.cursor.execute("SELECT set_config('app.business_id', %s, true)", [scope])
+            self.cursor.execute(enter(role, scope))
             found = fetch(self.cursor, sql)
             self.cursor.execute("RESET ROLE")
             if role == "app_tenant" and self.everything_of_b() != self.before:
@@ -302,9 +305,7 @@ def test_copy_out_shows_own_rows_and_copy_in_is_refused(matrix: Matrix) -> None:
                 assert str(matrix.b[table.name][key]) in copied(matrix, sql, "app_service"), sql
         row = fresh(matrix.cursor, table, B, matrix.b)
         matrix.cursor.execute("SAVEPOINT copy")
-        matrix.cursor.execute(
-            f"SELECT set_config('role', 'app_tenant', true), set_config('app.business_id', '{A}', true)"
-        )
+        matrix.cursor.execute(enter("app_tenant", A))
         with pytest.raises(psycopg2.Error) as caught:  # row level security refuses COPY FROM altogether
             matrix.cursor.copy_expert(f"COPY {table.name} ({', '.join(row)}) FROM STDIN", io.StringIO(""))
         assert caught.value.pgcode in {"42501", "0A000"}
@@ -314,7 +315,7 @@ def test_copy_out_shows_own_rows_and_copy_in_is_refused(matrix: Matrix) -> None:
 def copied(m: Matrix, sql: str, role: str) -> set[str]:
     output = io.StringIO()
     m.cursor.execute("SAVEPOINT copy")
-    m.cursor.execute(f"SELECT set_config('role', '{role}', true), set_config('app.business_id', '{A}', true)")
+    m.cursor.execute(enter(role, A))
     m.cursor.copy_expert(sql, output)
     m.cursor.execute("ROLLBACK TO SAVEPOINT copy")
     return set(output.getvalue().split())

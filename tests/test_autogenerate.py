@@ -250,9 +250,9 @@ def test_a_revision_names_types_as_they_are_in_the_database_and_each_percent_sig
 
 def test_a_generated_downgrade_refuses_to_delete_rows(copy: Copy) -> None:
     copy.add_model("booking", BOOKING)
-    assert "def downgrade() -> None:\n    ops.refuse_rows('bookings')\n    with" in re.sub(
-        "    #.*\n", "", copy.revise("bookings")
-    )
+    revision = copy.revise("bookings")
+    assert "def check_downgrade() -> None:\n    ops.refuse_rows('bookings')\n\n\ndef downgrade()" in revision
+    assert "def check_upgrade" not in revision
     copy.alembic("upgrade", "head")
     execute(
         copy.url,
@@ -263,9 +263,24 @@ def test_a_generated_downgrade_refuses_to_delete_rows(copy: Copy) -> None:
         "FAILED: table bookings holds rows, which this would delete: move them away first, or delete them for good by "
         "running the same command with -x drop-data=yes."
     )
+    newest = max((copy.folder / "alembic/versions").glob("*bookings.py"))
+    newest.write_text(newest.read_text().replace("def check_downgrade", "def unasked"))
+    assert "table bookings holds rows" in copy.refused(
+        "downgrade", "-1"
+    )  # it came after the check: asked under the lock
+    assert rows(copy.url, "SELECT count(*) FROM bookings") == [(1,)]
     copy.alembic("-x", "drop-data=yes", "downgrade", "-1")
     copy.alembic("upgrade", "head")
     copy.alembic("downgrade", "-1")
+
+
+def test_without_this_schemas_template_no_revision_is_written_that_drops_a_table_unasked(copy: Copy) -> None:
+    template = copy.folder / "alembic/script.py.mako"
+    template.write_text(template.read_text().replace("def check_downgrade", "def something"))
+    copy.add_model("booking", BOOKING)
+    assert "writes no check_downgrade(), which keeps the rows of bookings" in copy.refused(
+        "revision", "--autogenerate", "-m", "bookings"
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,3 +312,9 @@ def test_drift_alone_writes_no_revision(copy: Copy) -> None:
     assert "What was changed by hand alembic check names." in copy.refused(
         "revision", "--autogenerate", "-m", "nothing"
     )
+
+
+def test_an_env_that_names_no_models_is_told_what_is_missing(copy: Copy) -> None:
+    env = copy.folder / "alembic/env.py"
+    env.write_text(re.sub(r'    "declared": .*\n', "", env.read_text()))
+    assert "give context.configure(...) the option declared=app.tenancy.repair.declared()." in copy.refused("check")

@@ -9,10 +9,13 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.attributes import flag_modified
 
-from app.db import business_scope, get_db_session, get_engine
+from app.db import business_scope, get_db_session, get_engine, tenant_session
 from app.models import DEFAULT_BUSINESS_ID, Business, Conversation, Customer, User, UserBusiness, WhatsappNumber
 from app.models.base import TenantScopeError
 from app.models.types import InvalidValueError
+from app.tenancy.customers import change_number, find_or_create_customer
+from app.tenancy.queries import last_messages, record_answer, record_message
+from app.tenancy.webhooks import Sender
 from tests.support import rows
 
 
@@ -163,6 +166,22 @@ def test_a_uuid_may_be_text_wherever_a_uuid_is(bot: URL) -> None:
         for wrong in (lambda: Customer(business_id="1"), lambda: session.get(Business, "no uuid")):
             with pytest.raises(InvalidValueError, match="is not a UUID such as"):
                 wrong()
+
+
+def test_the_functions_of_the_message_path_take_text_too(bot: URL) -> None:
+    business = create_business("Shop")["id"]
+    number = create_whatsapp_number(business, "106", "+573001234567", "EAAG")["id"]
+    with tenant_session(business) as session:
+        customer = find_or_create_customer(session, business, Sender(phone="573007654321", name="Ana"))
+        said, is_new = record_message(
+            session, business_id=business, whatsapp_id=customer.whatsapp_id, message="hola", role="user",
+            whatsapp_message_id="wamid.1", whatsapp_number_id=number,
+        )  # fmt: skip
+        assert (is_new, str(said.whatsapp_number_id)) == (True, number)
+        answer = record_answer(session, said, "buenas")
+        assert session.scalars(last_messages(business, customer.whatsapp_id)).all() == [answer, said]
+        renamed = Sender(phone="573007654322")
+        assert change_number(session, business, Sender(phone="573007654321"), renamed) is customer
 
 
 def test_an_engine_of_the_bot_s_own_names_the_driver(bot: URL) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import URL, func, select, text
+from sqlalchemy import URL, delete, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.db import (
@@ -145,6 +146,34 @@ def test_reading_beyond_one_business_is_for_reading(shops: URL) -> None:
         session.add(Business(name="New"))
         with pytest.raises(TenantScopeError, match="read_session only reads"):
             session.commit()
+
+
+WRITES: dict[str, Any] = {
+    "update": lambda: update(Customer).values(age=3),
+    "delete": lambda: delete(Customer),
+    "insert": lambda: insert(Customer).values(whatsapp_id="9", name="x", business_id=A),
+    "rows": lambda: insert(Customer).values([{"whatsapp_id": "9", "name": "x", "business_id": A}]),
+    "text": lambda: text("DELETE FROM customers"),
+    "text with parameters": lambda: text("DELETE FROM customers WHERE name = :name").bindparams(name="of A"),
+    "within": lambda: select(delete(Customer).returning(Customer.id).cte("gone")),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_the_server_lets_it_write_nothing(shops: URL, write: Callable[[], Any]) -> None:
+    before = rows(shops, "SELECT * FROM customers ORDER BY id")
+    with read_session() as session:
+        for _ in range(2):
+            with pytest.raises(DBAPIError, match=r"cannot execute [A-Z]+ in a read-only transaction"):
+                session.execute(write())
+        session.rollback()
+        assert session.scalar(text("SELECT count(*) FROM customers WHERE name <> :name").bindparams(name="x")) == 2
+        with pytest.raises(StatementError, match="in which rows could be streamed"):
+            session.scalars(select(Customer).execution_options(yield_per=1)).all()
+    assert rows(shops, "SELECT * FROM customers ORDER BY id") == before
+    with SessionLocal() as session:  # on the same connection
+        session.add(Business(name="New"))
+        session.commit()
 
 
 def test_the_testing_block_undoes_what_sessions_commit(shops: URL) -> None:

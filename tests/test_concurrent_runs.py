@@ -39,7 +39,9 @@ def test_a_migration_waits_without_holding_a_snapshot(canonical: URL) -> None:
         with alembic_process(canonical, "upgrade", "head") as process:
             assert process.stderr is not None
             said = iter(process.stderr.readline, "")
-            assert any("Another migration of this database is running: waiting for it." in line for line in said)
+            pid = other.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+            who = f"Another migration of this database is running (pid {pid} of user {canonical.username}, since "
+            assert any(line.startswith(who) for line in said)
             # A concurrent build would wait for it, if its poll were a transaction that stays open.
             other.commit()
             build = other.execution_options(isolation_level="AUTOCOMMIT")

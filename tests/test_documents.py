@@ -3,9 +3,6 @@
 import ast
 import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +10,13 @@ import pytest
 from sqlalchemy import URL
 
 from app.db import get_engine
+from app.models import Base
 from tests.conftest import TOKEN_KEY, MakeDatabase
+from tests.documents import PLACEHOLDER as PLACEHOLDER
+from tests.documents import blocks as blocks
+from tests.documents import clone as clone
+from tests.documents import documents
+from tests.documents import shell as shell
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -23,89 +26,54 @@ from tests.support import (
     execute,
     load_legacy,
     migrate,
-    pg_binary,
+    paste,
     plain,
     rows,
     scalar,
 )
 
-FORMATS = ("bash", "python", "ini", "sql")
-PLACEHOLDER = "postgresql://user:password@host:5432/database"
 own_server_only = pytest.mark.skipif(
     "TEST_DATABASE_URL" in os.environ, reason="installs anew, whichever server the tests use"
 )
 
 
-def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of a document in a language."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def clone(folder: Path) -> Path:
-    """What a fresh clone holds, in an empty folder."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return folder
-
-
-def shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a block in a folder, with this Python's commands first, as in an activated environment."""
-    variables = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "TEST_DATABASE_URL"}}
-    tools = f"{Path(sys.executable).parent}:{Path(pg_binary('psql')).parent}"
-    variables |= {"PATH": f"{tools}:{os.environ['PATH']}", "PIP_NO_COMPILE": "1", **env}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
+INSTALL, INSTALL_AND_TEST, TRY_IT, ALEMBIC_WAY, PSQL_WAY, SECOND_BUSINESS = blocks("README.md", "bash")
+EXAMPLE, _handler = blocks("README.md", "python")
 
 
 @own_server_only
-def test_the_first_command_installs_and_migrates(tmp_path: Path) -> None:
-    done = shell(blocks("README.md", "bash")[0], clone(tmp_path))
+def test_the_first_hour(tmp_path: Path) -> None:
+    """The first command on a fresh clone, then what the README says next, on the embedded server."""
+    done = shell(INSTALL, clone(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "using the embedded PostgreSQL 18" in done.stderr
-    after = shell(".venv/bin/alembic current\n" + "".join(blocks("README.md", "bash")[2:4]), tmp_path)
+    example = f"python - <<'E'\n{EXAMPLE}\nE"
+    after = shell(
+        "\n".join([TRY_IT, example, SECOND_BUSINESS, "alembic current"]), tmp_path, USER_PASSWORD="a password"
+    )
     assert after.returncode == 0, after.stderr
-    assert "001 (head)" in after.stdout
-    assert "The Fade Room" in after.stdout
-    assert "revision:         001" in after.stdout
-    assert len(after.stdout.splitlines()[-1]) == 44  # a key for ACCESS_TOKEN_KEYS
+    for said in (
+        "The Fade Room",
+        "revision:         001",
+        "Added 'Barbería Norte'",
+        "owner   ana@example.com",
+        "001 (head)",
+    ):
+        assert said in after.stdout
 
 
 @own_server_only
 def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
-    done = shell(blocks("README.md", "bash")[1], clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
+    done = shell(INSTALL_AND_TEST, clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
-@own_server_only
-def test_the_wheel_brings_its_revisions(tmp_path: Path, empty: URL) -> None:
-    """The wheel is built from the source distribution, so that both are whole."""
-    built = shell("python -m build -o dist .", clone(tmp_path / "clone"))
-    assert built.returncode == 0, built.stderr
-    assert len(list((tmp_path / "clone/dist").glob("*.tar.gz"))) == 1
-    wheel = next((tmp_path / "clone/dist").glob("*.whl"))
-    bot = tmp_path / "bot"
-    bot.mkdir()
-    (bot / "alembic.ini").write_text(blocks("README.md", "ini")[0], encoding="utf-8")
-    done = shell(
-        f"{sys.executable} -m pip install -q --no-deps --target site {wheel}\n"
-        "export PYTHONPATH=$PWD/site\npython -m alembic upgrade head\npython -m alembic check\n"
-        "python -c 'import app.models; print(app.models.__file__)'",
-        bot,
-        DATABASE_URL=plain(empty),
-    )
-    assert done.returncode == 0, done.stderr
-    assert str(bot / "site") in done.stdout
-    assert scalar(empty, "SELECT version_num FROM alembic_version") == "001"
+def test_the_readme_is_short() -> None:
+    """What a newcomer reads before the reference."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n# Reference\n")
+    assert text[2]
+    assert len(text[0].split()) <= 900
 
 
 def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) -> None:
@@ -125,16 +93,17 @@ def test_migrating_a_live_database(tmp_path: Path, make_database: MakeDatabase) 
 
 def test_three_ways_up_and_down(tmp_path: Path, canonical: URL) -> None:
     before = {k: v for k, v in catalogue(canonical).items() if "alembic_version" not in k[0]}
-    alembic_way, psql_way = blocks("README.md", "bash")[-2:]
     pasted = re.findall(
         r"paste \[.*?\]\((.*?)\), or\n\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text(encoding="utf-8")
     )
-    dashboard = "\n".join(f'psql -v ON_ERROR_STOP=1 "$DATABASE_URL" -c "$(cat {name})"' for name in pasted[0])
-    for way in (alembic_way, psql_way, dashboard, alembic_way):
-        up, down = way.splitlines()
+    ways = [*(way.splitlines() for way in (ALEMBIC_WAY, PSQL_WAY, ALEMBIC_WAY)), pasted[0]]
+    for up, down in ways:
         for command, revision in ((up, "001"), (down, "000")):
-            done = shell(command, ROOT, DATABASE_URL=plain(canonical))
-            assert done.returncode == 0, done.stderr
+            if command in pasted[0]:
+                assert paste(canonical, (ROOT / command).read_text(encoding="utf-8")) == ""
+            else:
+                done = shell(command, ROOT, DATABASE_URL=plain(canonical))
+                assert done.returncode == 0, done.stderr
             assert scalar(canonical, "SELECT version_num FROM alembic_version") == revision
         assert {k: v for k, v in catalogue(canonical).items() if "alembic_version" not in k[0]} == before
 
@@ -209,33 +178,15 @@ def test_adding_a_table(tmp_path: Path, database: URL) -> None:
     assert catalogue(database) == before
 
 
-def test_no_block_is_left_out() -> None:
-    """Every block of every document is run by a test above, by those of the scripts, or by tests/test_backup.py."""
-    counts = {
-        path.relative_to(ROOT).as_posix(): len(re.findall(r"^```\w", path.read_text(encoding="utf-8"), re.MULTILINE))
-        for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    }
-    mermaid = 1 if "```mermaid" in (ROOT / "README.md").read_text(encoding="utf-8") else 0
-    assert {name: n for name, n in counts.items() if n} == {
-        "README.md": 8 + mermaid,
-        "docs/adding-a-table.md": 4,
-        "docs/backup.md": 3,
-        "docs/hand-made.md": 4,
-        "docs/migrating.md": 2,
-        "docs/own-alembic.md": 10,
-        "docs/rolling-back.md": 3,
-        "docs/scaling.md": 4,
-        "docs/tenancy.md": 6,
-    }
-
-
 def sentences() -> Iterator[str]:
     """What checks and errors say, up to the first colon: the texts of SQL and of Python that stop something."""
     for path in (ROOT / "alembic/sql").glob("*.sql"):
         for said in re.findall(
             r"(?:format\(|RAISE EXCEPTION |THEN\s+)'((?:[^']|'')*)'", path.read_text(encoding="utf-8")
         ):
-            if len(said.split()) > 7 and not re.match("SELECT |[A-Z]+ [A-Z]|%I_back", said):  # which is a statement
+            if len(said.split()) > 7 and not re.match(
+                r";? ?(SELECT|[A-Z]+ [A-Z%$])|\w+\(|%I_back", said
+            ):  # which is SQL
                 yield said.replace("''", "'")
     for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "alembic/versions").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -256,18 +207,46 @@ def test_every_sentence_is_explained() -> None:
     assert [piece for piece in sorted(pieces) if piece not in explained] == []
 
 
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+    """To a file, and where they name one, to a heading in it."""
+    for name in documents():
+        path = ROOT / name
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", path.read_text(encoding="utf-8")):
+            there = (path.parent / target) if target else path
+            assert there.exists(), f"{name} links to {target}"
+            assert not anchor or anchor in anchors(there), f"{name} links to {target}#{anchor}"
+
+
+def test_the_index_names_every_document() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"({page.name})" not in index] == [
+        "README.md"
+    ]
 
 
 def test_the_diagram_is_that_of_the_models() -> None:
     """Line by line, in any order: paracelsus writes the lines that join two tables in the order of a set."""
     drawn = shell("sh docs/diagram.sh", ROOT).stdout
-    (diagram,) = blocks("README.md", "mermaid")
-    stale = "the diagram is stale: put what sh docs/diagram.sh writes into README.md"
+    (diagram,) = blocks("docs/schema.md", "mermaid")
+    stale = "the diagram is stale: put what sh docs/diagram.sh writes into docs/schema.md"
     assert sorted(filter(None, diagram.splitlines())) == sorted(filter(None, drawn.splitlines())), stale
+
+
+def test_every_column_is_described() -> None:
+    """docs/schema.md has a section for each table, and a row for each column of it."""
+    text, _, _ = (ROOT / "docs/schema.md").read_text(encoding="utf-8").partition("\n## Besides the tables")
+    sections = re.split(r"^### `(\w+)`$", text, flags=re.MULTILINE)
+    described = {
+        table: set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+        for table, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    assert described == {table.name: {column.name for column in table.columns} for table in Base.metadata.sorted_tables}
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results() -> None:

@@ -1,6 +1,5 @@
 """The README's webhook handler, as written: it stores and answers every message once, and none costs another."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 from app.models import Business, Conversation, WhatsappNumber
-from app.tenancy.webhooks import ANSWERED, Sender
+from app.tenancy.webhooks import ANSWERED
 from tests.deliveries import (
     CONTENT,
     NEW_PHONE,
@@ -25,24 +24,11 @@ from tests.deliveries import (
     message,
     value,
 )
+from tests.handler import Handler
 from tests.proxy import proxy
 from tests.support import engine_of, environment, execute, plain, rows, scalar
-from tests.test_documents import blocks
 
 MESSAGES = "SELECT whatsapp_id, role, message FROM conversations ORDER BY id"
-Reply = Callable[[list[Conversation]], str]
-
-
-class Handler:
-    """The README's names, and what the bot sent."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, Any] = {}
-        exec(blocks("README.md", "python")[0], self.names)  # noqa: S102
-        self.sent: list[tuple[Sender, str]] = []
-
-    def __call__(self, payload: dict[str, Any], reply_to: Reply = lambda history: f"re: {history[-1].message}") -> Any:
-        return self.names["handle_webhook"](payload, reply_to, lambda *sent: self.sent.append(sent))
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
 """Nobody waits: what the migration does to those who use the tables while it runs, and what it says."""
 
-import os
-import pty
 import re
-import subprocess
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -233,67 +229,3 @@ def test_supabase_transaction_pooler_is_refused() -> None:
     assert "port 5432" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "secret" not in done.stderr
-
-
-def test_progress_is_plain_lines_without_a_terminal(canonical: URL) -> None:
-    done = run_alembic(canonical, "upgrade", "head")
-    assert done.returncode == 0
-    assert not re.search(r"[\r\x1b]", done.stderr)
-    phases = re.findall(r"^  (\S.*): \d+\.\d\d s$", done.stderr, re.MULTILINE)
-    assert len(phases) > 10
-    assert "validate fk_conversations_businesses" in phases
-
-
-@contextmanager
-def on_a_terminal(url: URL, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Alembic with a terminal as its stderr; yields the process and the terminal's other end."""
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 120))
-    try:
-        with alembic_process(url, *arguments, stderr=theirs) as process:
-            os.close(theirs)
-            yield process, ours
-    finally:
-        os.close(ours)
-
-
-def shown(terminal: int, until: str | None = None) -> str:
-    """What the terminal shows, up to a text or the end of the process."""
-    seen = ""
-    while until is None or until not in seen:
-        try:
-            seen += os.read(terminal, 4096).decode()
-        except OSError:  # the process has closed its end
-            assert until is None, seen
-            break
-    return seen
-
-
-def test_a_terminal_shows_a_bar_while_an_index_waits(canonical: URL) -> None:
-    with (
-        open_transaction(canonical, SNAPSHOT) as blocker,
-        on_a_terminal(canonical, "upgrade", "head") as (process, terminal),
-    ):
-        pid = blocker.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-        shown(terminal, "  an index of conversations: ")
-        shown(terminal, f"waiting for old snapshots of pid {pid}")
-        blocker.rollback()
-        rest = shown(terminal)
-        assert process.wait(60) == 0
-    assert re.search(r"index ix_conversations_business_id_whatsapp_id_timestamp: \d+\.\d\d s", rest)
-
-
-def test_the_bar_does_without_a_second_connection(canonical: URL) -> None:
-    postgres = canonical.set(database="postgres")
-    with (
-        open_transaction(canonical, "SELECT FROM customers") as blocker,
-        on_a_terminal(canonical, "upgrade", "head") as (process, terminal),
-    ):
-        shown(terminal, "canonical names of equal indexes")
-        execute(postgres, f"ALTER DATABASE {canonical.database} ALLOW_CONNECTIONS false")
-        blocker.rollback()
-        rest = shown(terminal)
-        execute(postgres, f"ALTER DATABASE {canonical.database} ALLOW_CONNECTIONS true")
-        assert process.wait(60) == 0, rest
-    assert "Traceback" not in rest
-    check(canonical)

@@ -102,10 +102,6 @@ MISFITS = {
         "CREATE TABLE marks (id int, at timestamp, FOREIGN KEY (id, at) REFERENCES conversations (id, created_at))",
         "table conversations has no primary key of its id alone",
     ),
-    "a primary key of another name": (
-        "ALTER TABLE customers RENAME CONSTRAINT customers_pkey TO pk_customers",
-        "the primary key of customers is named pk_customers",
-    ),
     "nullable columns": (
         "ALTER TABLE customers ALTER COLUMN whatsapp_id DROP NOT NULL, ALTER COLUMN name DROP NOT NULL; "
         'ALTER TABLE conversations ALTER COLUMN "timestamp" DROP NOT NULL',
@@ -181,7 +177,7 @@ def test_what_is_not_an_ordinary_table_is_copied_into_one(kind: str, canonical: 
 def test_everything_is_named_at_once(canonical: URL) -> None:
     """Where nothing is in the way of another: the one list has them all, and nothing is left afterwards."""
     together = ["a missing column", "a jsonb message", "seconds", "a small id", "nullable columns"]
-    together += ["a primary key of another name", "short numbers", "doubles"]
+    together += ["short numbers", "doubles"]
     execute(canonical, *(MISFITS[misfit][0] for misfit in together))
     refusal = refusal_of(canonical) or ""
     assert refusal.startswith(("8 things stand in the way:\n- ", "9 things stand in the way:\n- "))

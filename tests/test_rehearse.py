@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,21 +14,41 @@ from sqlalchemy import URL
 
 from app.tenancy.rehearse import PREFIX, Findings, main, report, verdict
 from app.tenancy.restore import BackupError, restore, roles_of
-from tests.support import ROOT, execute, pg_binary, plain, rows, scalar
+from tests.support import ROOT, execute, pg_binary, plain, psql, rows, scalar
 
 FORMATS = ("plain", "custom", "directory", "tar", "gzip")
 
-SUPABASE = """
-CREATE ROLE anon NOLOGIN; CREATE ROLE authenticated NOLOGIN; CREATE ROLE service_role NOLOGIN BYPASSRLS;
-CREATE ROLE authenticator LOGIN; CREATE ROLE "Team Reader" NOLOGIN;
-CREATE SCHEMA auth; CREATE TABLE auth.users (id uuid PRIMARY KEY);
-CREATE SCHEMA storage; CREATE TABLE storage.objects (id uuid PRIMARY KEY);
+SUPABASE = r"""
+SELECT 'CREATE ROLE ' || name FROM unnest(ARRAY['anon', 'authenticated', 'service_role BYPASSRLS', 'supabase_auth_admin',
+       '"Team Reader"']) AS name WHERE to_regrole(split_part(name, ' BYPASS', 1)) IS NULL \gexec
+CREATE SCHEMA auth;
+CREATE TABLE auth.users (id uuid PRIMARY KEY, email text);
+ALTER TABLE auth.users OWNER TO supabase_auth_admin;
+INSERT INTO auth.users VALUES (gen_random_uuid(), 'a@b.co');
+CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE AS 'SELECT current_setting(''request.jwt.claim.sub'', true)::uuid';
+CREATE SCHEMA storage;
+CREATE TABLE storage.objects (id uuid PRIMARY KEY);
+CREATE SCHEMA extensions;
+CREATE FUNCTION extensions.pgrst_ddl_watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NOTIFY pgrst; END';
+CREATE EVENT TRIGGER pgrst_ddl_watch ON ddl_command_end EXECUTE FUNCTION extensions.pgrst_ddl_watch();
+CREATE PUBLICATION supabase_realtime FOR TABLE conversations;
+CREATE TABLE notes (customer_id integer REFERENCES customers, owner uuid REFERENCES auth.users);
 ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
 GRANT ALL ON customers, conversations TO anon, authenticated, service_role;
 GRANT SELECT ON customers TO "Team Reader";
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 CREATE POLICY "service role" ON customers TO service_role USING (true);
+CREATE POLICY "own rows" ON customers FOR SELECT TO authenticated USING (auth.uid() IS NOT NULL);
 """
+"""A whole database of Supabase, as far as it matters here: its roles, schemas, event triggers and publications."""
+
+
+@pytest.fixture
+def supabase(make_database: Callable[..., URL], legacy_templates: dict[str, URL]) -> URL:
+    source = make_database(legacy_templates["supabase"])
+    done = psql(source, SUPABASE, "-v", "ON_ERROR_STOP=1")
+    assert done.returncode == 0, done.stderr
+    return source
 
 
 def dump(url: URL, folder: Path, form: str = "custom", *options: str) -> Path:
@@ -150,34 +171,42 @@ def test_a_database_that_is_not_empty_is_refused(
     assert "is not empty: create one for the rehearsal" in capsys.readouterr().err
 
 
-def test_a_rehearsal_of_a_whole_supabase_database(
-    make_database: Callable[..., URL], legacy_templates: dict[str, URL], tmp_path: Path
+@pytest.mark.parametrize("form", ["plain", "custom", "directory"])
+def test_of_a_whole_supabase_database_the_two_tables_come_with_their_policies(
+    supabase: URL, make_database: Callable[..., URL], tmp_path: Path, form: str
 ) -> None:
+    copy = make_database()
+    (scratch := tmp_path / "scratch").mkdir()
+    restored = restore([dump(supabase, tmp_path, form)], copy, scratch)
+    policies = "SELECT polname FROM pg_policy WHERE polrelid = 'customers'::regclass ORDER BY 1"
+    assert rows(copy, policies) == [("own rows",), ("service role",)]
+    assert rows(copy, "SELECT * FROM customers ORDER BY id") == rows(supabase, "SELECT * FROM customers ORDER BY id")
+    assert scalar(copy, "SELECT count(*) FROM auth.users") == (form == "plain")
+    assert (restored.schema, restored.left_out) == ("public", [])
+
+
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_a_rehearsal_of_a_whole_supabase_database(supabase: URL, tmp_path: Path, form: str) -> None:
     """In a server of its own, where none of Supabase's roles are; DATABASE_URL is not so much as looked at."""
-    source = make_database(legacy_templates["supabase"])
-    execute(
-        source,
-        *(
-            f"DO $$ BEGIN {s}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-            for s in SUPABASE.split(";")
-            if s.strip()
-        ),
-    )
-    backup = dump(source, tmp_path, "plain")
-    text = backup.read_text().replace(
-        "CREATE SCHEMA auth;", "CREATE EXTENSION pg_graphql WITH SCHEMA auth;\nCREATE SCHEMA auth;"
-    )
-    backup.write_text(text)
-    before = {path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
+    backup = dump(supabase, tmp_path, form)
+    if form == "plain":
+        extension = "CREATE EXTENSION pg_graphql WITH SCHEMA auth;\nCREATE SCHEMA auth;"
+        backup.write_text(backup.read_text().replace("CREATE SCHEMA auth;", extension))
     target = tmp_path / "report.md"
     done = rehearse(str(backup), "--report", str(target), DATABASE_URL="postgresql://bot@127.0.0.1:1/live")
     assert done.returncode == 0, done.stdout + done.stderr
     written = target.read_text()
     assert written in done.stdout
-    for part in ("It would work", "200 customers, 2,000 conversations", "met 0 errors", "Longest steps", "pg_graphql"):
+    loses = "role authenticated loses its privileges on customers and conversations until a rollback"
+    for part in ("It would work", "200 customers, 2,000 conversations", "met 0 errors", "Longest steps", loses):
         assert part in written
+    assert ("pg_graphql" in written) == (form == "plain")
+    assert "gives back differently" not in written
+    assert len(written.splitlines()) < 50  # a screen
+    assert ", step 1 of " in done.stderr
     assert "anon" in written.split("Roles created for the rehearsal")[1]
-    assert {path.name for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")} <= before
+    (folder,) = re.findall(rf"\S*/{PREFIX}\S+", done.stderr)
+    assert not Path(folder).exists()
 
 
 def test_what_stands_in_the_way_is_said_with_its_command_and_status_1(
@@ -201,6 +230,9 @@ def test_a_difference_or_an_error_of_the_bot_is_no_success() -> None:
     assert "not given back by the rollback: x" in report(
         Findings(differences=["not given back by the rollback: x"]), []
     )
+    works, sentence = verdict(Findings(drift=["after the upgrade: drift: x"]))
+    assert not works
+    assert sentence.endswith("after the upgrade: drift: x")
 
 
 def test_what_a_killed_rehearsal_left_is_removed_by_the_next(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_an_upgrade_ends_with_the_summary(legacy: URL) -> None:
     done = run_alembic(legacy, "upgrade", "head")
     assert "customers 200, " in done.stderr
     assert "conversations 2,000" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("next steps:")
+    assert done.stderr.splitlines()[-1].startswith("Upgraded base -> 001 in ")
     assert run_alembic(legacy, "upgrade", "head").stderr == "Already at 001: nothing to do.\n"
     assert run_alembic(legacy, "current").stderr == ""
 

@@ -24,7 +24,7 @@ def test_without_createrole_the_sentence_holds_the_sql_that_mends_it(
         execute(fresh, f"CREATE ROLE {role} NOLOGIN")
     if bot:
         execute(fresh, 'CREATE ROLE "the Bot" LOGIN', 'GRANT SELECT, INSERT ON customers, conversations TO "the Bot"')
-    execute(fresh, *advice(refusal(owner), "as an administrator run "))
+    execute(fresh, *advice(refusal(owner), ": run "))
     migrate(owner)
     check(owner)
     assert rows(fresh, "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname ~ '^app_' ORDER BY 1") == [
@@ -105,7 +105,7 @@ def test_after_a_downgrade_no_privilege_is_left_in_the_database(fresh: URL, clos
 def test_roles_that_could_do_more_are_refused(fresh: URL, fault: str, roles: tuple[str, ...]) -> None:
     for role in roles:
         execute(fresh, f"CREATE ROLE {role} NOLOGIN {fault}")
-    execute(fresh, *advice(refusal(fresh), "as an administrator run "))
+    execute(fresh, *advice(refusal(fresh), ": run "))
     migrate(fresh)
 
 
@@ -118,7 +118,7 @@ def test_our_roles_as_members_of_others_are_refused(fresh: URL, role: str) -> No
         'CREATE ROLE "The Team"',
         f'GRANT staff, "The Team" TO {role}',
     )
-    execute(fresh, *advice(refusal(fresh), "as an administrator run "))
+    execute(fresh, *advice(refusal(fresh), ": run "))
     migrate(fresh)
 
 
@@ -205,7 +205,7 @@ def test_create_on_the_schema_is_refused(fresh: URL, grantee: str) -> None:
         "ALTER TABLE notes OWNER TO maker",
     )
     execute(fresh, "GRANT app_tenant TO owner WITH ADMIN OPTION")
-    execute(fresh, *advice(refusal(owner), ": as its owner run "))
+    execute(fresh, *advice(refusal(owner), ": run "))
     migrate(owner)
     assert scalar(fresh, "SELECT has_schema_privilege('maker', 'public', 'CREATE')")
     assert not scalar(fresh, "SELECT has_schema_privilege('app_tenant', 'public', 'CREATE')")
@@ -225,8 +225,8 @@ def test_a_planted_function_is_not_called(fresh: URL, migrator: str) -> None:
     execute(fresh, "CREATE ROLE mallory LOGIN", "GRANT CREATE ON SCHEMA public TO mallory")
     execute(fresh.set(username="mallory"), *PLANTED)
     sentence = refusal(url)
-    assert pipe(url, script()) + "." == sentence
-    assert paste(url, script("upgrade", "head", "single-transaction=yes")) + "." == sentence
+    assert pipe(url, script()) == sentence
+    assert paste(url, script("upgrade", "head", "single-transaction=yes")) == sentence
     assert "now()" not in sentence
     execute(fresh, *advice(sentence, ": run "))
     migrate(url)

@@ -23,7 +23,8 @@ ADDED = {
     "a grant": "GRANT SELECT (name), UPDATE (name) ON businesses TO {role}; GRANT SELECT ON users TO {role} WITH GRANT OPTION",
     "a view": "CREATE VIEW shop_names AS SELECT name FROM businesses",
     "a foreign key to them": "CREATE TABLE bills (of uuid REFERENCES businesses ON DELETE CASCADE)",
-    "a foreign key of customers": "ALTER TABLE customers ADD owner uuid REFERENCES users",
+    "a foreign key of customers": "ALTER TABLE customers ADD owner uuid REFERENCES users; "
+    "GRANT INSERT (owner), UPDATE (owner) ON customers TO app_tenant",
     "a function": "CREATE FUNCTION shops() RETURNS SETOF businesses LANGUAGE sql BEGIN ATOMIC SELECT * FROM businesses; END",
     "a table with our trigger": "CREATE TABLE notes (updated_at timestamptz, of uuid DEFAULT current_business_id()); "
     "CREATE TRIGGER touch BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION set_updated_at()",

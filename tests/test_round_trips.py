@@ -1,32 +1,25 @@
 """How often a bot waits for the database: counted by a proxy, exactly, on a warm pool."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import URL, select, text
 
 from app.db import SessionLocal, get_db_session, get_engine, tenant_session
 from app.models import Customer
-from bench.round_trips import BUSINESS, Psycopg2, handle, last, measured, record, route
-from tests.deliveries import NUMBER, from_both, message
+from bench.round_trips import BUSINESS, Work, counted, measured, route
 from tests.proxy import Proxy
-from tests.support import execute
-from tests.test_handler import Handler
 
 
 @pytest.fixture
-def line(database: URL) -> Iterator[Proxy]:
-    with measured(database) as (made, _):
-        yield made
+def measurable(database: URL) -> Iterator[tuple[Proxy, Work]]:
+    with measured(database) as found:
+        yield found
 
 
-def counted(line: Proxy, run: Callable[[], Any]) -> int:
-    """Round trips of the second run."""
-    run()
-    line.round_trips = 0
-    run()
-    return line.round_trips
+@pytest.fixture
+def line(measurable: tuple[Proxy, Work]) -> Proxy:
+    return measurable[0]
 
 
 def session_without_a_business() -> None:
@@ -36,7 +29,7 @@ def session_without_a_business() -> None:
     session.close()
 
 
-def customer() -> None:
+def added() -> None:
     with tenant_session(BUSINESS) as session:
         session.add(Customer(whatsapp_id=f"{id(session)}", name="x"))
         session.flush()
@@ -70,34 +63,42 @@ def nothing() -> None:
         pass
 
 
-BOUNDS: list[tuple[Callable[[], Any], int]] = [
+BOUNDS: list[tuple[Callable[[], None], int]] = [
     (nothing, 0),
-    (route, 1),
     (session_without_a_business, 3),  # BEGIN, the statement, COMMIT
-    (last, 3),
-    (record, 3),
-    (customer, 3),
+    (added, 3),
     (two_transactions, 6),
     (serializable, 3),
     (savepoint, 5),
     (written_as_text, 4),  # one more, to see that it stayed in the business
-    (handle, 9),
 ]
 
 
 @pytest.mark.parametrize(("work", "bound"), BOUNDS, ids=lambda value: getattr(value, "__name__", ""))
-def test_round_trips(line: Proxy, work: Callable[[], Any], bound: int) -> None:
+def test_what_a_session_costs(line: Proxy, work: Callable[[], None], bound: int) -> None:
     assert counted(line, work) == bound
 
 
-def test_it_takes_no_more_than_the_driver_alone(line: Proxy) -> None:
-    """psycopg2 with its own BEGIN, and with BEGIN and the scope sent by hand in one message."""
-    for folded, way in ((True, "no more"), (False, "fewer")):
-        driver = Psycopg2(line.url, folded=folded)
-        for name, run in (("route", route), ("last", last), ("record", record), ("handle", handle)):
-            ours, theirs = counted(line, run), counted(line, getattr(driver, name))
-            assert ours == theirs if way == "no more" else ours < theirs, name
-        driver.connection.close()
+def test_what_each_function_and_the_readme_s_handler_cost(measurable: tuple[Proxy, Work]) -> None:
+    """Alone: BEGIN with the scope, the statement, COMMIT. The handler: routing 1; BEGIN with the scope, customer,
+    message, history, COMMIT; BEGIN with the scope, answer, COMMIT."""
+    line, work = measurable
+    assert {name: counted(line, ways["this package"]) for name, ways in work} == {
+        "find the number and its business": 1,
+        "find the customer": 3,
+        "record a message": 3,
+        "read the last messages": 3,
+        "record an answer": 3,
+        "the README's handler": 9,
+    }
+
+
+def test_it_takes_no_more_than_the_driver_alone(measurable: tuple[Proxy, Work]) -> None:
+    """As many as psycopg2 with BEGIN and the scope sent by hand in one message, and fewer than with its own BEGIN."""
+    line, work = measurable
+    for name, ways in work:
+        ours, careful, usual = (counted(line, run) for run in ways.values())
+        assert ours == careful < usual, name
 
 
 def test_a_new_connection_is_opened_with_few(line: Proxy) -> None:
@@ -107,14 +108,3 @@ def test_a_new_connection_is_opened_with_few(line: Proxy) -> None:
     line.round_trips = 0
     route()
     assert line.round_trips <= 4
-
-
-def test_the_readme_s_handler_answers_a_text_with_nine(database: URL, line: Proxy) -> None:
-    """Routing 1; BEGIN with the scope, customer, message, history, COMMIT; BEGIN with the scope, answer, COMMIT."""
-    execute(database, f"UPDATE whatsapp_numbers SET phone_number_id = '{NUMBER}'")
-    handle_webhook, ids = Handler(), iter(range(9))
-
-    def webhook() -> None:
-        assert len(handle_webhook(from_both(message(wamid=f"wamid.{next(ids)}", text={"body": "hola"})))) == 1
-
-    assert counted(line, webhook) == 9

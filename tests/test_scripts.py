@@ -72,9 +72,16 @@ def run(way: str, name: str, url: URL) -> str:
 
 
 def state(url: URL) -> list[object]:
-    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time."""
+    """Every object, privilege, comment and row of the database; a time later than the samples' is only a time.
+
+    A number of the rollback's memory that was lost with a transaction does not matter: its rows have an order only.
+    """
     table, schema, data = "", [], []
     for line in pg_dump(url):
+        if "multi_tenant_rollback_id_seq', " in line:
+            continue
+        if table.startswith("COPY public.multi_tenant_rollback "):
+            line = re.sub(r"^\d+\t", "", line)
         line = re.sub(r"20\d\d-\d\d-\d\d [\d:.]+", lambda t: t[0] if t[0] < "2025-07" else "now", line)
         table = line if line.startswith("COPY ") else table
         data.append(table + line) if "\t" in line else schema.append(line)
@@ -267,8 +274,8 @@ def test_released_scripts_are_up_to_date(tmp_path: Path) -> None:
         assert (SQL / name).read_text(encoding="utf-8") == written, f"{name} is stale: run sh sql/write.sh"
         assert not re.search(rf"{ROOT}|\d{{4}}-\d\d-\d\d|[^\x00-\x7f]", written)
         if "dashboard" in name:
-            assert not re.search(r"^\\|\\gexec|CONCURRENTLY", written, re.M)
-            assert (written.count("BEGIN;"), written.count("COMMIT;")) == (1, 1)
+            assert not re.search(r"^\\|\\gexec|^[A-Z ]*INDEX CONCURRENTLY", written, re.M)
+            assert re.findall("^(?:BEGIN|COMMIT);", written, re.M) == ["BEGIN;", "COMMIT;"]
 
 
 def test_readme_commands_run_as_written(canonical: URL, tmp_path: Path) -> None:

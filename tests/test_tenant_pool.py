@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import URL, Engine, QueuePool, Table, create_engine, insert, select, text
+from sqlalchemy import URL, Column, Engine, Integer, MetaData, QueuePool, Table, create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -134,3 +134,11 @@ def act(session: Session, action: str, name: str, there: set[str]) -> None:
     session.commit()
     if action != "delete":
         there.add(name)
+
+
+def test_a_table_of_the_session_s_own_goes_too(one_connection: Engine) -> None:
+    table = Table("mine", MetaData(), Column("a", Integer), prefixes=["TEMPORARY"])
+    with tenant_session(A, bind=one_connection) as session:
+        table.create(session.connection())
+        session.commit()
+        assert session.scalar(text("SELECT to_regclass('pg_temp.mine')")) is None

@@ -1,27 +1,13 @@
 """SQL written as text in a tenant session: it cannot leave the business unnoticed, and leaves nothing on a connection."""
 
-import time
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import (
-    URL,
-    Column,
-    Engine,
-    Integer,
-    MetaData,
-    QueuePool,
-    Table,
-    create_engine,
-    event,
-    func,
-    insert,
-    select,
-    text,
-)
+from psycopg2.extras import NamedTupleCursor, RealDictCursor
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -168,6 +154,19 @@ def test_a_cursor_of_the_driver_is_noticed(engine: Engine, use: Callable[[Any], 
             session.scalars(select(Customer)).all()
 
 
+@pytest.mark.parametrize("factory", [psycopg2.extensions.cursor, RealDictCursor, NamedTupleCursor])
+def test_a_cursor_that_was_kept_is_noticed_too(engine: Engine, factory: Any) -> None:
+    with tenant_session(A, bind=engine) as session:
+        kept = session.connection().connection.cursor(cursor_factory=factory)
+        kept.execute("SELECT name FROM customers")
+        (row,) = kept.fetchall()
+        assert getattr(row, "name", None) == "of A" or row in ({"name": "of A"}, ("of A",))
+        session.scalars(select(Customer)).all()
+        kept.execute("SET LOCAL ROLE none")
+        with pytest.raises(TenantScopeError, match=REFUSED):
+            session.scalars(select(Customer)).all()
+
+
 def test_a_failed_text_is_looked_at_before_the_next_statement(engine: Engine) -> None:
     with tenant_session(A, bind=engine) as session:
         savepoint = session.begin_nested()
@@ -207,12 +206,11 @@ def test_what_stays_in_the_business_is_accepted(engine: Engine, statement: str) 
         assert session.execute(WHO).one() == CONFINED
 
 
-def test_text_of_any_length_costs_no_time_to_read(engine: Engine) -> None:
-    before = time.process_time()
+def test_nobody_reads_the_text(engine: Engine) -> None:
+    """A reader of SQL that was here before took 16 s for 8,000 semicolons."""
     with tenant_session(A, bind=engine) as session:
         session.execute(text(";" * 8_000 + "SELECT 1"))
-        session.execute(text("SELECT '" + "/* -- ;" * 8_000 + "'"))
-    assert time.process_time() - before < 5  # the reader of statements that was here before took 16 s
+        assert len(session.scalar(text("SELECT '" + "/* -- ;" * 8_000 + "'"))) == 7 * 8_000
 
 
 LEFT_BEHIND: dict[str, tuple[str, str]] = {
@@ -264,14 +262,6 @@ def test_what_a_failed_commit_left_goes_too(engine: Engine, shared: URL) -> None
             assert session.execute(text(LEFT_BEHIND["lock"][1])).all() == []
     finally:
         execute(shared, "DROP TABLE deferred")
-
-
-def test_a_table_of_the_session_s_own_goes_too(engine: Engine) -> None:
-    table = Table("mine", MetaData(), Column("a", Integer), prefixes=["TEMPORARY"])
-    with tenant_session(A, bind=engine) as session:
-        table.create(session.connection())
-        session.commit()
-        assert session.scalar(text("SELECT to_regclass('pg_temp.mine')")) is None
 
 
 def test_who_writes_no_text_pays_nothing(engine: Engine) -> None:

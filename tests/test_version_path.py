@@ -122,7 +122,7 @@ def test_an_upgrade_to_000_does_not_name_the_steps_after_001(empty: URL) -> None
     load_legacy(empty)
     said = run_alembic(empty, "upgrade", "000").stderr
     assert "revision:         000" in said
-    assert "next steps" not in said
+    assert re.search(r"^Upgraded base -> 000 in \d+\.\d s\.$", said, re.MULTILINE)
 
 
 def test_commands_that_look_change_nothing(empty: URL) -> None:

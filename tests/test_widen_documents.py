@@ -33,7 +33,7 @@ def test_the_section_for_a_project_of_its_own(canonical: URL, tmp_path: Path) ->
     shutil.copytree(ROOT / "app", tmp_path / "app")
     shutil.copytree(ROOT / "alembic", tmp_path / "app" / "alembic")
     (section,) = blocks("docs/scaling.md", "ini")
-    (tmp_path / "alembic.ini").write_text(f"{blocks('README.md', 'ini')[0]}\n{section}", encoding="utf-8")
+    (tmp_path / "alembic.ini").write_text(f"{blocks('docs/wheel.md', 'ini')[0]}\n{section}", encoding="utf-8")
     done = shell(
         "alembic -n scale upgrade bigint", tmp_path, DATABASE_URL=plain(canonical), PYTHONPATH=str(tmp_path)
     )  # fmt: skip

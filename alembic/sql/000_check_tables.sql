@@ -64,9 +64,6 @@
                (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
    FROM ({{columns}}) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
-(SELECT string_agg(format('the primary key of %1$s is named %2$s: run ALTER TABLE %1$s RENAME CONSTRAINT %3$I TO %1$s_pkey;', tab, conname, conname), E'\n' ORDER BY place)
-   FROM ({{columns}}) AS c JOIN pg_constraint ON conrelid = relid AND contype = 'p' JOIN pg_index ON indexrelid = conindid
-  WHERE col = 'id' AND NOT (misfit AND typcategory NOT IN ('N', 'S')) AND indkey::text = attnum::text AND NOT condeferrable AND conname <> tab || '_pkey'),
 
 -- NULLs: where there are any, the bot may write more.
 (SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,

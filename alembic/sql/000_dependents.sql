@@ -9,8 +9,7 @@
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
       FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_publication_rel'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_publication_rel'::regclass AND EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid AND prqual IS NOT NULL)
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid

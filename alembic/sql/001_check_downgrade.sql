@@ -23,7 +23,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
    FROM pg_depend JOIN gone ON refclassid = 'pg_class'::regclass AND refobjid = oid AND refobjsubid = place
   CROSS JOIN LATERAL pg_identify_object_as_address(classid, objid, objsubid) AS o (kind, names, arguments)
   WHERE retyped AND ({{rebuilt}})
-     OR deptype = 'n' AND NOT (kind = 'table constraint' AND EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND contype = 'f'))
+     OR deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND kind = 'table constraint' AND (contype = 'f' OR conrelid = gone.oid))
         AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{{{all_tables}}}')
                  AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
  HAVING count(*) > 0)

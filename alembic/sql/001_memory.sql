@@ -1,6 +1,6 @@
 -- What a rollback gives back: statements, and facts that it asks for. Only the owner reads or writes it.
 CREATE TABLE multi_tenant_rollback (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,

@@ -4,6 +4,7 @@ DROP TRIGGER single_business_only ON whatsapp_numbers;
 DROP TRIGGER single_business_only ON users;
 DROP TRIGGER single_business_only ON user_businesses;
 DROP FUNCTION single_business_only();
+DO $aside$ BEGIN
 IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     ALTER TABLE businesses SET SCHEMA multi_tenant_archive;
     ALTER TABLE whatsapp_numbers SET SCHEMA multi_tenant_archive;
@@ -14,4 +15,5 @@ IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
 ELSE
     DROP TABLE businesses, whatsapp_numbers, users, user_businesses;
     DROP FUNCTION current_business_id(), set_updated_at();
-END IF
+END IF;
+END $aside$

@@ -17,6 +17,7 @@ Create Date: 2025-10-11 00:00:00+00:00
 from collections.abc import Iterable
 
 from app.tenancy.migration import access, ops
+from app.tenancy.migration.catalogue import adopted
 from app.tenancy.migration.distribution import SCALED, UNDO_FIRST
 from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import script
@@ -265,6 +266,7 @@ def was_confined(table: str) -> str:
 
 def remember_form(table: str) -> None:
     """The table as it is: types, defaults, comments, row level security, grants, and the indexes built anew."""
+    remember("fact", "adopted", f"SELECT line, NULL, NULL FROM ({adopted(table)}) AS adopted (line)")
     remember(f"{table} times", "type", sql("former_types", table=table, times=TIMES[table]))
     remember(f"{table} times", "default", sql("former_defaults", table=table, times=TIMES[table]))
     remember(f"{table} whatsapp_id", "type", sql("former_width", table=table))

@@ -294,7 +294,7 @@ def businesses_of(session: Session, email: str) -> list[dict[str, Any]]:
     return [{"id": str(row.id), "name": row.name, "role": row.role} for row in found]
 
 
-def role_of(session: Session, user_id: uuid.UUID, business_id: uuid.UUID) -> str | None:
+def role_of(session: Session, user_id: uuid.UUID | str, business_id: uuid.UUID | str) -> str | None:
     """The role of an active user in an active business, or None: ask it before a request opens `tenant_session`."""
     return session.scalar(
         select(UserBusiness.role)

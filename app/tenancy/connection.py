@@ -5,6 +5,7 @@ protects; what is here keeps the connection in the role and the business that ro
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from uuid import UUID
 from weakref import WeakSet
@@ -17,13 +18,16 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 
 from app.models.base import TenantScopeError
-from app.tenancy.statements import is_text
+from app.tenancy.statements import is_text, may_write
 
 SCOPE = "app_scope"
 """Execution option: the `Scope` that every transaction of the connection is confined to."""
 
 STATEMENTS = "app_statements"
-"""Execution option: True where no transaction is opened, and every statement is one by itself."""
+"""Execution option: True where no transaction is opened, and every statement is one by itself that only reads."""
+
+READ_ONLY = "SET LOCAL transaction_read_only = on"
+"""In a message with another statement: the server refuses to write. A construct that can only read needs it not."""
 
 CLEAN = (
     "CLOSE ALL; RESET ROLE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *; "
@@ -89,6 +93,14 @@ class WatchedCursor(PlainCursor):
         super().copy_to(*args, **kwargs)
 
 
+@cache
+def _watched(factory: type[PlainCursor]) -> type[PlainCursor]:
+    """The class of cursors, or one like it that tells its connection when it is used."""
+    if issubclass(factory, WatchedCursor):
+        return factory
+    return WatchedCursor if factory is PlainCursor else type(factory.__name__, (WatchedCursor, factory), {})
+
+
 class StreamCursor(WatchedCursor):
     """A server-side cursor: psycopg2's own refuses a transaction that psycopg2 did not begin."""
 
@@ -147,14 +159,17 @@ class TenantConnection(PlainConnection):
         super().__init__(*args, **kwargs)
         self.cursor_factory = WatchedCursor
 
-    def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        name = args[0] if args else kwargs.get("name")
+    def cursor(
+        self, name: Any = None, cursor_factory: Any = None, withhold: bool = False, scrollable: Any = None
+    ) -> Any:
         if name is not None and self._modes is not None:
+            if self.scope is None:
+                raise TenantScopeError(
+                    "read_session opens no transaction, in which rows could be streamed: stream them in a session of "
+                    "SessionLocal."
+                )
             return StreamCursor(self, name)
-        cursor = super().cursor(*args, **kwargs)
-        if not isinstance(cursor, WatchedCursor):
-            self.watch(cursor)
-        return cursor
+        return super().cursor(name, _watched(cursor_factory or self.cursor_factory), withhold, scrollable)
 
     def watch(self, cursor: PlainCursor) -> None:
         """Remember that SQL ran, or is about to, which SQLAlchemy did not write."""
@@ -322,11 +337,20 @@ def _name_the_business(
     return statement, multi, parameters
 
 
-@event.listens_for(Engine, "before_cursor_execute")
-def _before(connection: Connection, cursor: PlainCursor, _: str, __: object, context: Any, ___: bool) -> None:
-    scope: Scope | None = connection.get_execution_options().get(SCOPE)
-    if scope is None:
-        return
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _before(
+    connection: Connection, cursor: PlainCursor, statement: str, parameters: Any, context: Any, _: bool
+) -> tuple[str, Any]:
+    options = connection.get_execution_options()
+    if (scope := options.get(SCOPE)) is not None:
+        _check(connection, cursor, scope, context)
+    elif options.get(STATEMENTS) and may_write(context.compiled):
+        return f"{READ_ONLY}; {statement}", parameters
+    return statement, parameters
+
+
+def _check(connection: Connection, cursor: PlainCursor, scope: Scope, context: Any) -> None:
+    """Whether the statement will run in the scope."""
     raw = tenant_connection(connection)
     raw.known = cursor
     if raw.scope is scope:

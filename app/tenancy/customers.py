@@ -64,7 +64,7 @@ class CustomerMergeError(RuntimeError):
     """Two rows of customers are one person, and cannot become one without loss; the message names what stands apart."""
 
 
-def find_or_create_customer(session: Session, business_id: uuid.UUID, sender: Sender) -> Customer:
+def find_or_create_customer(session: Session, business_id: uuid.UUID | str, sender: Sender) -> Customer:
     """The one customer of the business who is this sender: found, or made. One statement where nothing is new.
 
     Fills in what the row lacks: phone, user id, username; and the name, where there is none but an id. A name that is
@@ -84,7 +84,7 @@ def find_or_create_customer(session: Session, business_id: uuid.UUID, sender: Se
     return _settle(session, business_id, sender, None)
 
 
-def change_number(session: Session, business_id: uuid.UUID, previous: Sender, sender: Sender) -> Customer:
+def change_number(session: Session, business_id: uuid.UUID | str, previous: Sender, sender: Sender) -> Customer:
     """Meta's system message `user_changed_number`: the customer who was `previous` is `sender` now.
 
     The messages move to the new phone's id. A row of the old phone whose user id is neither the previous nor the new
@@ -93,7 +93,7 @@ def change_number(session: Session, business_id: uuid.UUID, previous: Sender, se
     return _settle(session, business_id, sender, previous)
 
 
-def change_user_id(session: Session, business_id: uuid.UUID, previous: Sender, sender: Sender) -> Customer:
+def change_user_id(session: Session, business_id: uuid.UUID | str, previous: Sender, sender: Sender) -> Customer:
     """Meta's system message `user_changed_user_id`: the customer whose user id was `previous` has `sender`'s now.
 
     Messages that are filed under the user id move to the new one; those under a phone stay.
@@ -101,7 +101,7 @@ def change_user_id(session: Session, business_id: uuid.UUID, previous: Sender, s
     return _settle(session, business_id, sender, previous)
 
 
-def _known(business_id: uuid.UUID, sender: Sender) -> Select[Customer]:
+def _known(business_id: uuid.UUID | str, sender: Sender) -> Select[Customer]:
     """The customers who have every id of the sender."""
     statement = select(Customer).where(Customer.business_id == business_id)
     if sender.phone:
@@ -111,7 +111,7 @@ def _known(business_id: uuid.UUID, sender: Sender) -> Select[Customer]:
     return statement.with_for_update(read=True, key_share=True).execution_options(populate_existing=True)
 
 
-def _candidates(business_id: uuid.UUID, sender: Sender, previous: Sender | None) -> Select[Customer]:
+def _candidates(business_id: uuid.UUID | str, sender: Sender, previous: Sender | None) -> Select[Customer]:
     """The customers who have any id of the sender, in the order in which every transaction locks them."""
     people = [person for person in (sender, previous) if person]
     ids = [id_ for person in people for id_ in person.ids]
@@ -121,7 +121,7 @@ def _candidates(business_id: uuid.UUID, sender: Sender, previous: Sender | None)
     return statement.with_for_update().execution_options(populate_existing=True)
 
 
-def _settle(session: Session, business_id: uuid.UUID, sender: Sender, previous: Sender | None) -> Customer:
+def _settle(session: Session, business_id: uuid.UUID | str, sender: Sender, previous: Sender | None) -> Customer:
     """Make whoever may be the sender one customer who has what is new; or make the customer."""
     for _ in range(5):  # a row that another transaction commits between two statements is found on the next turn
         rows = list(session.scalars(_candidates(business_id, sender, previous)))
@@ -140,7 +140,7 @@ def _got_the_number_since(row: Customer, sender: Sender, previous: Sender) -> bo
     return not is_named and bool(user_ids) and row.whatsapp_user_id is not None
 
 
-def _make(session: Session, business_id: uuid.UUID, sender: Sender) -> list[Customer]:
+def _make(session: Session, business_id: uuid.UUID | str, sender: Sender) -> list[Customer]:
     """The new customer, or nobody where another transaction was first."""
     name = sender.name or sender.username or sender.ids[0]
     statement = insert(Customer).values(
@@ -191,7 +191,7 @@ def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: se
     return keep
 
 
-def _file_under(session: Session, business_id: uuid.UUID, former: Collection[str], filed: str) -> None:
+def _file_under(session: Session, business_id: uuid.UUID | str, former: Collection[str], filed: str) -> None:
     """Move messages to their new id, again until none is left: an answer may have been stored beside the first turn."""
     statement = update(Conversation).where(
         Conversation.business_id == business_id, Conversation.whatsapp_id.in_(former)

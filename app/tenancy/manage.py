@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from app.db import get_engine, session_scope
 from app.tenancy import businesses as admin
 from app.tenancy import personal_data
+from app.tenancy.settings import import_models
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"
 PASSWORD_VARIABLE = "USER_PASSWORD"
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line: 0 where it is done; one sentence on stderr and 1 where it cannot be."""
     parsed = _parser().parse_args(arguments)
     try:
+        import_models()
         return int(parsed.run(parsed) or 0)
     except ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) == "42P01":

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, literal, literal_column, select
+from sqlalchemy import Select, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -39,9 +39,9 @@ def route_webhook(
     if phone_number is None:
         return statement.where(WhatsappNumber.phone_number_id == phone_number_id)
     number = normalise_phone_number(re.sub("^(?=[1-9][0-9]{7,14}$)", "+", phone_number))
-    one_form = func.regexp_replace(
-        WhatsappNumber.phone_number, literal_column(f"'{EXTRA_DIGIT}'"), literal_column("''")
-    )
+    # Written into the statement, as in the index.
+    extra, nothing = (literal(value, literal_execute=True) for value in (EXTRA_DIGIT, ""))
+    one_form = func.regexp_replace(WhatsappNumber.phone_number, extra, nothing)
     return statement.where(one_form == without_extra_digit(number))
 
 
@@ -50,7 +50,7 @@ def storable(text: str) -> str:
     return re.sub("[\0\ud800-\udfff]", "\ufffd", text)
 
 
-def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
+def last_messages(business_id: uuid.UUID | str, whatsapp_id: str, limit: int = 10) -> Select[Conversation]:
     """The newest `limit` messages of a customer of a business, newest first.
 
     Index: ix_conversations_business_id_whatsapp_id_timestamp, read backwards. Said with BETWEEN and in this order, the
@@ -68,12 +68,12 @@ def last_messages(business_id: uuid.UUID, whatsapp_id: str, limit: int = 10) -> 
 def record_message(
     session: Session,
     *,
-    business_id: uuid.UUID,
+    business_id: uuid.UUID | str,
     whatsapp_id: str,
     message: str,
     role: str,
     whatsapp_message_id: str | None = None,
-    whatsapp_number_id: uuid.UUID | None = None,
+    whatsapp_number_id: uuid.UUID | str | None = None,
     timestamp: datetime | None = None,
 ) -> tuple[Conversation, bool]:
     """Insert a message once: returns its row, and whether it is new.

@@ -7,7 +7,6 @@ database. Exit status: 0, it would work; 1, something stands in the way; 2, the 
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.embedded import EmbeddedServerError, embedded_url
+from app.tenancy.migration.progress import timed
 from app.tenancy.restore import BackupError, Restored, binary, restore
 
 PREFIX = "whatsapp-bot-rehearsal-"
@@ -50,6 +50,7 @@ class Findings:
     bot: dict[str, "Bot"] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
     stopped: str = ""
 
 
@@ -123,7 +124,8 @@ class Rehearsal:
 
     def _try(self) -> None:
         say("Looking for what stands in the way")
-        self.found.notices = self._alembic("-x", "dry-run=yes", "upgrade", "head")
+        said = self._alembic("-x", "dry-run=yes", "upgrade", "head")
+        self.found.notices = [line.strip() for line in said if line.startswith("  ")]
         columns = self._columns()
         before, schema = self._values(columns), self._schema()
         indexes = self._index_size()
@@ -131,7 +133,7 @@ class Rehearsal:
         self.found.size["indexes"] = self._index_size() - indexes
         self.found.size["after"] = self._one("SELECT pg_database_size(current_database())")
         say("Checking that nothing drifted")
-        self._alembic("check")
+        self._check("the upgrade")
         say("Comparing every row")
         self._compare("the upgrade", before, self._values(columns))
         self._phase("rollback", "downgrade", "-1")
@@ -139,7 +141,7 @@ class Rehearsal:
         self._compare("the rollback", before, self._values(columns))
         self.found.differences += difference(schema, self._schema())
         self._phase("second upgrade", "upgrade", "head")
-        self._alembic("check")
+        self._check("the second upgrade")
         self._compare("the second upgrade", before, self._values(columns))
 
     def _phase(self, name: str, *command: str) -> None:
@@ -156,8 +158,7 @@ class Rehearsal:
             bot.connection.close()
             self._sql(f"DELETE FROM conversations WHERE whatsapp_id = '{BOT}'")
             self._sql(f"DELETE FROM customers WHERE whatsapp_id = '{BOT}'")
-        timed = (re.fullmatch(r"\s*(.+): ([\d.]+) s", line) for line in said)
-        self.found.steps[name] = [(m[1], float(m[2])) for m in timed if m]
+        self.found.steps[name] = [*filter(None, map(timed, said))]
         self.found.bot[name] = bot
 
     def _alembic(self, *arguments: str) -> list[str]:
@@ -180,6 +181,12 @@ class Rehearsal:
             raise Stopped("\n".join(line for line in lines if line) or f"alembic {' '.join(arguments)} failed.")
         return lines
 
+    def _check(self, after: str) -> None:
+        try:
+            self._alembic("check")
+        except Stopped as stopped:
+            self.found.drift = [f"after {after}: {line}" for line in str(stopped).splitlines()]
+
     def _columns(self) -> dict[str, list[str]]:
         """For every table of the schema, its columns as expressions that do not depend on their time zone."""
         columns: dict[str, list[str]] = {}
@@ -198,10 +205,15 @@ class Rehearsal:
         return values
 
     def _schema(self) -> list[str]:
-        """The schema as pg_dump writes it."""
+        """The schema as pg_dump writes it; each line with what it belongs to."""
         command = [binary("pg_dump"), "--schema-only", "--exclude-table=alembic_version", "-d", dsn(self.url)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        return [line for line in lines if line and not line.startswith(("--", "\\restrict", "\\unrestrict"))]
+        schema, of = [], ""
+        for line in lines:
+            if line and not line.startswith(("--", "\\restrict", "\\unrestrict")):
+                of = of if line.startswith((" ", ")")) else line.removesuffix(" (")
+                schema.append(line if line.startswith(of) else f"{of}: {line.strip()}")
+        return schema
 
     def _compare(self, after: str, before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> None:
         for table, value in before.items():
@@ -251,6 +263,8 @@ def verdict(found: Findings) -> tuple[bool, str]:
     lost = [d for d in found.differences if d.startswith("after ")]
     if lost:
         return False, f"Rows differ: {lost[0]}"
+    if found.drift:
+        return False, "It would work, but `alembic check` would not be content: " + "\n".join(found.drift)
     return True, "It would work: every row is there after the upgrade, the rollback and the second upgrade."
 
 
@@ -273,8 +287,8 @@ def report(found: Findings, backups: list[Path]) -> str:
         )
     if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
         lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
-    if notices := [line.strip() for line in found.notices if line.strip()]:
-        lines += ["", "What the upgrade says beforehand:", "", *(f"- {line}" for line in notices)]
+    if found.notices:
+        lines += ["", "What the upgrade says beforehand:", "", *(f"- {line}" for line in found.notices)]
     if found.differences and works:
         lines += ["", "What the rollback gives back differently:", "", *(f"- `{d}`" for d in found.differences[:10])]
     if found.restored.left_out:

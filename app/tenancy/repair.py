@@ -18,6 +18,7 @@ from app.tenancy.migration import runner, state
 from app.tenancy.migration.drift import Declared
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
+from app.tenancy.settings import import_models
 
 
 def declared(version_table: str = "alembic_version") -> Declared:
@@ -38,6 +39,7 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Ou
     Raises:
         alembic.util.exc.CommandError: the database is not at head, or cannot be looked at; one sentence.
     """
+    import_models(config)
     script, url = ScriptDirectory.from_config(config), database_url()
     engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
     event.listen(engine, "connect", runner.set_session_defaults)

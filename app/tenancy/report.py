@@ -14,7 +14,7 @@ from app.models.types import TokenError, token_keys
 from app.tenancy.migration.state import ROLLING_BACK, STATE, UPGRADING
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
-from app.tenancy.settings import get_settings, project_folder
+from app.tenancy.settings import get_settings, import_models, project_folder
 
 
 def place(connection: Connection, table: str = "alembic_version") -> tuple[str, str]:
@@ -131,6 +131,7 @@ def _keys() -> str:
 def main() -> int:
     """Print the report; exit status 1 and one sentence where the database cannot be reached."""
     try:
+        import_models()
         engine = create_engine(database_url(), poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
         with engine.connect() as connection:
             print("\n".join(report(connection)))

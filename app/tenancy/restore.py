@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
@@ -52,8 +53,9 @@ def binary(name: str) -> str:
 def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
     """Restore the backups, in their order, into an empty database.
 
-    Of an archive only the schema with the two tables is restored. A plain script is run whole: what this server
-    refuses of it is left out and named. Roles that are missing are created, for grants and policies name them.
+    Of an archive only the rows of the schema with the two tables are restored; the objects of the others are, for
+    functions and policies may need them. A plain script is run whole. What this server refuses is left out and named.
+    Roles that are missing are created, for grants and policies name them.
 
     Args:
         backups: plain SQL (also .gz), custom, directory or tar format; several for a backup in parts.
@@ -68,8 +70,7 @@ def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
         kind = _kind(backup)
         script = scratch / f"{number}.sql"
         if kind == "archive":
-            result.schema = _schema_of_archive(backup)
-            _run([binary("pg_restore"), f"--schema={result.schema}", f"--file={script}", str(backup)], backup)
+            _unpack(backup, script)
         else:
             script = _plain(backup, script, kind)
         _create_roles(url, script, result)
@@ -103,6 +104,14 @@ def _kind(backup: Path) -> str:
     if not magic:
         raise BackupError(f"{backup} is empty.")
     return "plain"
+
+
+def _unpack(backup: Path, script: Path) -> None:
+    """The archive as a script: every object, but only the rows of the schema of the two tables."""
+    rows = f"--schema={_schema_of_archive(backup)}"
+    with script.open("wb") as out:
+        for section in (["--section=pre-data"], ["--section=data", rows], ["--section=post-data"]):
+            _run([binary("pg_restore"), *section, "--file=-", str(backup)], backup, out)
 
 
 def _schema_of_archive(backup: Path) -> str:
@@ -205,12 +214,14 @@ def _check(connection: Connection, result: Restored) -> str:
     ).all()
     if not found or result.lost:
         reason = result.lost or result.left_out or ["they are not in it"]
-        raise BackupError(f"The tables customers and conversations could not be restored: {reason[0]}.")
+        lacks = re.search("does not exist|is not available", reason[0])
+        hint = "; give a server that has it with --url" if lacks else ""
+        raise BackupError(f"The tables customers and conversations could not be restored: {reason[0]}{hint}.")
     return str(found[0])
 
 
-def _run(command: list[str], backup: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _run(command: list[str], backup: Path, out: IO[bytes] | int = subprocess.PIPE) -> str:
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     if done.returncode:
         said = " ".join(done.stderr.removeprefix("pg_restore: ").split())
         raise BackupError(f"{backup} cannot be read: {said.removeprefix('error: ').rstrip('.')}.")

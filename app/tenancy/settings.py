@@ -3,9 +3,14 @@
 import os
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,27 @@ def get_settings() -> Settings:
         database_url=(found.get("DATABASE_URL") or "").strip(),
         access_token_keys=(found.get("ACCESS_TOKEN_KEYS") or "").strip(),
     )
+
+
+def import_models(config: "Config | None" = None) -> None:
+    """Import the modules that `models` in alembic.ini names, so that your own tables are known beside ours.
+
+    Args:
+        config: the configuration of the run; that of the project by default.
+
+    Raises:
+        ValueError: a module of that name is not found.
+    """
+    if config is None:
+        from alembic.config import Config
+
+        folder = project_folder()
+        config = Config(folder / "alembic.ini" if folder else None)
+    for name in config.get_main_option("models", "").split():
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"models = {name} in alembic.ini cannot be imported ({error}): correct the name, or set "
+                "prepend_sys_path to the folder that holds the package."
+            ) from None

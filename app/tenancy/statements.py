@@ -1,4 +1,4 @@
-"""Whether a statement holds SQL that a person wrote as text, or only what SQLAlchemy wrote from its constructs."""
+"""What a statement is: SQL that a person wrote as text or only what SQLAlchemy wrote from its constructs, and whether it writes."""
 
 import re
 from collections.abc import Iterator
@@ -37,16 +37,28 @@ FUNCTIONS = _words(
 )
 """Functions of PostgreSQL that read nothing but their arguments and change nothing."""
 
-_seen: WeakKeyDictionary[Compiled, bool] = WeakKeyDictionary()
+_seen: WeakKeyDictionary[Compiled, tuple[bool, bool]] = WeakKeyDictionary()
 
 
 def is_text(compiled: Compiled | None) -> bool:
-    """Whether a compiled statement holds text; a statement that was not compiled is text. Answers are remembered."""
+    """Whether a compiled statement holds text; a statement that was not compiled is text."""
+    return _examined(compiled)[0]
+
+
+def may_write(compiled: Compiled | None) -> bool:
+    """Whether a compiled statement may change rows: it is an insert, update or delete, has one within, or holds text."""
+    return any(_examined(compiled))
+
+
+def _examined(compiled: Compiled | None) -> tuple[bool, bool]:
+    """Whether it holds text, and whether it writes. Answers are remembered."""
     if not isinstance(compiled, SQLCompiler):
-        return True
+        return True, True
     if (answer := _seen.get(compiled)) is None:
         of_orm = getattr(compiled.compile_state, "statement", None)  # what the ORM made of its statement
-        answer = _seen[compiled] = any(map(_holds_text, _parts([compiled.statement, of_orm])))
+        parts = list(_parts([compiled.statement, of_orm]))
+        writes = any(part.__visit_name__ in {"insert", "update", "delete"} for part in parts)
+        answer = _seen[compiled] = any(map(_holds_text, parts)), writes
     return answer
 
 

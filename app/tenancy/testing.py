@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, NullPool, create_engine, make_url
 
 from alembic import command
 from app.db import get_engine
 from app.tenancy.embedded import embedded_url
-from app.tenancy.settings import get_settings
+from app.tenancy.settings import get_settings, project_folder
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -35,20 +36,17 @@ def schema_server() -> Iterator[URL]:
 def schema_template(schema_server: URL) -> Iterator[URL]:
     """A database that is migrated once, for others to be cloned from."""
     with _database(schema_server) as url:
-        folder = HERE / "alembic" if (HERE / "alembic").is_dir() else HERE.parent / "alembic"
-        config = Config(cmd_opts=Namespace(x=[]))
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        config.set_main_option("path_separator", "os")
+        config = _history()
         engine = create_engine(url, poolclass=NullPool)
         with engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "001")
+            command.upgrade(config, "heads")
         yield url
 
 
 @pytest.fixture
 def schema_database(schema_server: URL, schema_template: URL) -> Iterator[URL]:
-    """A database at revision 001 of the test's own, which is DATABASE_URL while the test runs."""
+    """A database at head of the test's own, which is DATABASE_URL while the test runs."""
     with _database(schema_server, schema_template.database) as url, pytest.MonkeyPatch.context() as patch:
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         patch.setenv("DATABASE_URL", plain)
@@ -56,6 +54,19 @@ def schema_database(schema_server: URL, schema_template: URL) -> Iterator[URL]:
         yield url
         get_engine().dispose()
     _forget_settings()
+
+
+def _history() -> Config:
+    """The revisions of the project's `alembic.ini`, your own too; those of this package where it runs other ones."""
+    ours = HERE / "alembic" if (HERE / "alembic").is_dir() else HERE.parent / "alembic"
+    if project := project_folder():
+        config = Config(project / "alembic.ini", cmd_opts=Namespace(x=[]))
+        if Path(ScriptDirectory.from_config(config).dir).resolve() == ours:
+            return config
+    config = Config(cmd_opts=Namespace(x=[]))
+    config.set_main_option("script_location", str(ours).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def _forget_settings() -> None:

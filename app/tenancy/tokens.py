@@ -4,9 +4,10 @@ import argparse
 import sys
 
 from cryptography.fernet import Fernet, InvalidToken
+from rich.console import Console
+from rich.progress import track
 from sqlalchemy import Engine, Text, bindparam, select, text, type_coerce, update
 from sqlalchemy.exc import DBAPIError
-from tqdm import tqdm
 
 from app.db import get_engine
 from app.models import WhatsappNumber as Number
@@ -36,7 +37,8 @@ def rotate(engine: Engine, batch: int = 500) -> tuple[int, int]:
             )
         ids = connection.scalars(select(Number.id).where(stored.is_not(None)).order_by(Number.id)).all()
     changed = 0
-    for start in tqdm(range(0, len(ids), batch), desc="batches of tokens", unit="", file=sys.stderr, disable=None):
+    batches, console = range(0, len(ids), batch), Console(stderr=True)
+    for start in track(batches, "Batches of tokens", console=console, disable=not console.is_terminal):
         page = (
             query.where(Number.id.in_(ids[start : start + batch])).order_by(Number.id).with_for_update(key_share=True)
         )

@@ -153,7 +153,7 @@ BEGIN
       JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
     PERFORM set_config('search_path', before, true);
     IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %', planted;
+        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
     END IF;
 END $planted$"""
 """A statement that stops where the schemas on search_path hold what PostgreSQL could take for its own.

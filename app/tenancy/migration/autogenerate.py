@@ -6,6 +6,7 @@ concurrently, and foreign keys are added NOT VALID, then validated.
 
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import signature
+from pathlib import Path
 from typing import Any, Literal
 
 from alembic.autogenerate import renderers
@@ -106,7 +107,7 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
     """For `process_revision_directives`: put the operations into steps that do not make the bot wait.
 
     Raises:
-        ValueError: `alembic revision --autogenerate` found nothing to write.
+        ValueError: `alembic revision --autogenerate` found nothing to write, or the template has no place for checks.
     """
     asked = getattr(context.config and context.config.cmd_opts, "autogenerate", False)
     for script in directives:
@@ -115,14 +116,22 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
                 "No difference found between models and database that a revision can write: is the model imported in "
                 "app/models/__init__.py? What was changed by hand alembic check names."
             )
-        for side in (script.upgrade_ops, script.downgrade_ops):
+        for name, side in (("check_upgrade", script.upgrade_ops), ("check_downgrade", script.downgrade_ops)):
             if side is not None and side.ops:
                 flat = list(_flat(side.ops))
-                kept = [SchemaOp("refuse_rows", o.table_name) for o in flat if isinstance(o, ops.DropTableOp)]
-                side.ops = [
-                    *kept,
-                    Block("with outside_transaction():", list(_steps(list(_with_grants(context, flat))))),
-                ]
+                _write_check(context, name, [o.table_name for o in flat if isinstance(o, ops.DropTableOp)])
+                side.ops = [Block("with outside_transaction():", list(_steps(list(_with_grants(context, flat)))))]
+
+
+def _write_check(context: MigrationContext, name: str, dropped: list[str]) -> None:
+    """Hand the template the body of `check_upgrade` or `check_downgrade`: the tables to be dropped hold no rows."""
+    script = context.script
+    if dropped and script is not None and f"def {name}" not in (Path(script.dir) / "script.py.mako").read_text("utf-8"):
+        raise ValueError(
+            f"The template script.py.mako in {script.dir} writes no {name}(), which keeps the rows of {dropped[0]}: "
+            "put this schema's alembic/script.py.mako in its place."
+        )
+    context.opts["template_args"][name] = "\n    ".join(f"ops.refuse_rows({table!r})" for table in dropped)
 
 
 def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:
@@ -164,7 +173,9 @@ def _steps(operations: list[Any]) -> Iterator[ops.MigrateOperation]:
             group[0].info = {}  # what the mixins said is in the operations
             yield Block(f"with step({f'table {table}'!r}, done=has_table({table!r})):", group)
         elif table in dropped:
-            gone = [o for o in group if isinstance(o, ops.DropTableOp)]
+            # Asked again under the lock: rows that came after the check are kept, too.
+            lock, refuse = ops.ExecuteSQLOp(f"LOCK TABLE {table}"), SchemaOp("refuse_rows", table)
+            gone = [lock, refuse, *(o for o in group if isinstance(o, ops.DropTableOp))]
             yield Block(f'with step({f"drop table {table}"!r}, done=f"NOT {{has_table({table!r})}}"):', gone)
         else:
             yield from _change(table, group)

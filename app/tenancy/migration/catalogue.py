@@ -55,9 +55,9 @@ def catalogue(connection: Connection, schema: str) -> Catalogue:
         said = written.get((deparse, oid), "none") if deparse else value
         values[name, aspect] = (said or "none").removesuffix(value or "") if deparse == "constraint" else said or "none"
         if deparse == "body":
-            values[name, aspect] = re.sub(
-                rf"(?<![\w.])({re.escape(quoted(schema))}|{re.escape(schema)})\.", "", values[name, aspect]
-            )
+            # is_colleague names two objects of the schema, in text.
+            named = rf"({re.escape(quoted(schema))}|{re.escape(schema)})\.(?=user_businesses |current_business_id\(\))"
+            values[name, aspect] = re.sub(named, "", values[name, aspect])
         if deparse in {"index", "trigger"} and value:
             values[name, aspect] = values[name, aspect].replace(value, "()" if deparse == "trigger" else "")
     return values
@@ -82,9 +82,57 @@ DEPARSE = {
     )
 }
 
+COLLATION = """CASE WHEN attcollation <> typcollation THEN (
+        SELECT format('%I.%I', n.nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation)
+        ELSE 'default' END"""
+NUMBERS = """SELECT refobjid FROM pg_attrdef
+      JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
+      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum
+    UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
+        = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')"""
+"""SQL query on a row of pg_attribute: the sequence that numbers the column, by a DEFAULT or as an identity."""
+PERSISTENCE = "CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END"
+SEQUENCE_OPTIONS = """concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END)"""
+
+
+def adopted(table: str) -> str:
+    """SQL query (line text): the form of an adopted table that revisions leave as it is, as the check words it.
+
+    An upgrade remembers it, and the check takes it for no drift: `object: aspect value`.
+    """
+    return f"""WITH numbers AS (
+    SELECT relname, relnamespace, attname, q.sequence
+      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL ({NUMBERS}) AS q (sequence)
+     WHERE t.oid = to_regclass('{table}') AND attnum > 0
+)
+SELECT format('column %s.%s: collation %s', '{table}', attname, {COLLATION})
+  FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
+ WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('table %s: persistence %s', relname, {PERSISTENCE})
+  FROM pg_class WHERE oid = to_regclass('{table}') AND relpersistence <> 'p'
+UNION ALL
+SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('{table}')
+UNION ALL
+SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
+  FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('{table}')
+        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
+ CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
+UNION ALL
+SELECT format('sequence of %s.%s: options %s', relname, attname, {SEQUENCE_OPTIONS})
+  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE {SEQUENCE_OPTIONS} <> 'increment 1'
+UNION ALL
+SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
+              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
+  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace"""
+
+
 # value is what the object is, or for what is to be written down: NOT VALID, the options of an index, the argument of
 # the trigger, which are left out. A column's privileges are listed where it has any of its own.
-OBJECTS = text(r"""
+OBJECTS = text(
+    r"""
 WITH s AS (
     SELECT oid FROM pg_namespace WHERE nspname = :schema
 ), t AS (
@@ -94,12 +142,11 @@ WITH s AS (
       FROM pg_proc AS p JOIN s ON pronamespace = s.oid WHERE prokind = 'f'
        AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
 ), sequences AS (
-    SELECT DISTINCT q.oid, q.relacl, q.relowner, t.relname, attname, seqcycle, seqincrement, seqmax, seqtypid
-      FROM t JOIN pg_attribute AS a ON attrelid = t.oid AND NOT attisdropped
-      LEFT JOIN pg_attrdef AS d ON adrelid = t.oid AND adnum = attnum
-      JOIN pg_depend ON (refclassid, refobjid, refobjsubid) = ('pg_class'::regclass, t.oid, attnum) AND deptype IN ('a', 'i')
-                     OR (classid, objid) = ('pg_attrdef'::regclass, d.oid) AND refclassid = 'pg_class'::regclass
-      JOIN pg_class AS q ON q.relkind = 'S' AND q.oid IN (objid, refobjid) JOIN pg_sequence ON seqrelid = q.oid
+    SELECT q.oid, q.relacl, q.relowner, t.relname, attname, seqcycle, seqincrement, seqmax, seqtypid
+      FROM t JOIN pg_attribute AS a ON attrelid = t.oid AND attnum > 0 CROSS JOIN LATERAL ("""
+    + NUMBERS
+    + r""") AS numbers (sequence)
+      JOIN pg_class AS q ON q.oid = sequence JOIN pg_sequence ON seqrelid = sequence
 ), acl AS (
     SELECT format('table %s', relname) AS name, coalesce(relacl, acldefault('r', relowner)) AS acl, relowner AS owner FROM t
     UNION ALL SELECT format('column %s.%s', t.relname, attname), attacl, relowner FROM t JOIN pg_attribute ON attrelid = t.oid
@@ -109,7 +156,9 @@ WITH s AS (
 SELECT format('table %s', relname) AS name, aspect, value, NULL AS deparse, NULL::oid AS oid FROM t CROSS JOIN LATERAL (VALUES
     ('definition', CASE relkind WHEN 'r' THEN 'a table' ELSE 'a partitioned table' END),
     ('row level security', CASE WHEN relforcerowsecurity THEN 'forced' WHEN relrowsecurity THEN 'on' ELSE 'off' END),
-    ('persistence', CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END),
+    ('persistence', """
+    + PERSISTENCE
+    + r"""),
     ('owner', relowner::regrole::text),
     ('comment', obj_description(oid, 'pg_class'))) AS v (aspect, value)
 UNION ALL
@@ -119,7 +168,9 @@ SELECT format('column %s.%s', t.relname, attname), aspect, value, deparse, d.oid
   LEFT JOIN pg_attrdef AS d ON adrelid = t.oid AND adnum = attnum CROSS JOIN LATERAL (VALUES
     ('definition', 'a column', NULL),
     ('type', format_type(atttypid, atttypmod), NULL),
-    ('collation', CASE WHEN attcollation <> typcollation THEN attcollation::regcollation::text ELSE 'default' END, NULL),
+    ('collation', """
+    + COLLATION
+    + r""", NULL),
     ('nullability', CASE WHEN NOT attnotnull THEN 'NULL' WHEN EXISTS (
         SELECT FROM pg_constraint WHERE conrelid = t.oid AND contype = 'n' AND conkey = ARRAY[attnum] AND NOT convalidated)
         THEN 'NOT NULL, not valid' ELSE 'NOT NULL' END, NULL),
@@ -128,9 +179,9 @@ SELECT format('column %s.%s', t.relname, attname), aspect, value, deparse, d.oid
     ('comment', col_description(t.oid, attnum), NULL)) AS v (aspect, value, deparse)
 UNION ALL
 SELECT format('sequence of %s.%s', relname, attname), 'options',
-       concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
-                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
-                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END), NULL, NULL
+       """
+    + SEQUENCE_OPTIONS
+    + r""", NULL, NULL
   FROM sequences
 UNION ALL
 SELECT CASE contype WHEN 'p' THEN format('primary key of %s', t.relname) ELSE format('constraint %s on %s', conname, t.relname) END,
@@ -180,4 +231,5 @@ SELECT format('privilege of %s on %s', CASE e.grantee WHEN 0 THEN 'PUBLIC' WHEN 
  WHERE e.grantee IN (0, owner) OR rolname = ANY (:roles)
  GROUP BY 1
  ORDER BY 1, 2
-""")
+"""
+)

@@ -116,7 +116,8 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
     """
     schema = connection.scalar(text("SELECT pg_catalog.current_schema()"))
     found = catalogue(connection, schema)
-    restrictive = {table: was_confined(connection, declared, schema, table) for table in declared.adopted}
+    memory = remembered(connection, declared, schema)
+    restrictive = {table: was_confined(connection, memory, schema, table) for table in declared.adopted}
     expected = expectation(connection, declared, schema, restrictive)
     tables = [*(t.name for t in declared.metadata.tables.values()), declared.version_table, declared.memory]
     opened: list[Drift] = []
@@ -145,10 +146,13 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
             opened.append(Drift(name, "definition", gone, None if missing else value, fix, by_hand))
         opened += lost_rows(connection, declared, schema, found)
         opened += strangers(connection)
-        opened += wrong_owners(connection, found, declared, tables)
+        opened += wrong_owners(found, tables)
     differences = list(compare(expected, found, declared)) if expected else []
     seen = {(d.object, d.found) for d in differences}
-    return Findings([*differences, *(d for d in opened if (d.object, d.found) not in seen)], expected, restrictive)
+    differences += [d for d in opened if (d.object, d.found) not in seen]
+    # An adopted table was so before the upgrade.
+    drifts = [d for d in differences if f"{d.object}: {d.aspect} {d.found}" not in (memory or ())]
+    return Findings(drifts, expected, restrictive)
 
 
 def expectation(connection: Connection, declared: Declared, schema: str, restrictive: dict[str, str]) -> Catalogue:
@@ -204,17 +208,24 @@ def run_as_owner(connection: Connection) -> str:
     )
 
 
-def was_confined(connection: Connection, declared: Declared, schema: str, table: str) -> str:
+def remembered(connection: Connection, declared: Declared, schema: str) -> frozenset[str] | None:
+    """The statements and facts of the memory of the rollback; None where it is not there, or not to be read."""
+    memory = f"{quoted(schema)}.{quoted(declared.memory)}"
+    with search_path(connection, "pg_catalog"):
+        readable = text("SELECT has_table_privilege(to_regclass(:memory), 'SELECT')")
+        if not connection.scalar(readable, {"memory": memory}):
+            return None
+        return frozenset(connection.scalars(text(f"SELECT statement FROM {memory}")))
+
+
+def was_confined(connection: Connection, memory: frozenset[str] | None, schema: str, table: str) -> str:
     """SQL condition, true or false: row level security was on before the upgrade, so that a team's policies decide.
 
     The memory of the rollback says so or, where that is lost, the policy that is there.
     """
-    was_on, memory = f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY", f"{quoted(schema)}.{quoted(declared.memory)}"
+    if memory is not None:
+        return str(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" in memory).lower()
     with search_path(connection, "pg_catalog"):
-        readable = text("SELECT has_table_privilege(to_regclass(:memory), 'SELECT')")
-        if connection.scalar(readable, {"memory": memory}):
-            query = text(f"SELECT EXISTS (SELECT FROM {memory} WHERE statement = :statement)")
-            return str(connection.scalar(query, {"statement": was_on})).lower()
         query = text(
             "SELECT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(:table) AND polname = :name AND NOT polpermissive)"
         )
@@ -310,17 +321,20 @@ def compare(expected: Catalogue, found: Catalogue, declared: Declared) -> Iterat
         if not tolerated(drift, declared):
             yield drift
     held = tuple(f"privilege of {role} on " for role in ("PUBLIC", *WATCHED_ROLES))
-    own = [*declared.closed, *FUNCTIONS]
     for (name, aspect), value in found.items():
         drift = Drift(name, aspect, None, value)
-        if (name, aspect) in expected or not name.startswith(held) or drift.table not in own:
+        if (name, aspect) in expected or not name.startswith(held) or drift.table not in (*declared.closed, *FUNCTIONS):
             continue
-        column = f"column {name.split()[-1]}"
-        is_own_column = " on column " in name and (column, "definition") not in expected
-        if not (
-            is_own_column and name.startswith(held[1:3]) and set(value.split(", ")) <= {"SELECT", "INSERT", "UPDATE"}
-        ):
+        if not is_teams_own(drift, expected, declared):
             yield drift
+
+
+def is_teams_own(privilege: Drift, expected: Catalogue, declared: Declared) -> bool:
+    """Whether app_tenant or app_service holds the privilege on a column that the team added, or on its sequence."""
+    role, what = privilege.object.removeprefix("privilege of ").split(" on ", 1)
+    usual = {"column": {"SELECT", "INSERT", "UPDATE"}, "sequence": {"USAGE"}}.get(what.split()[0], set())
+    added = (f"column {what.split()[-1]}", "definition") not in expected and privilege.table in declared.metadata.tables
+    return added and role in {TENANT, SERVICE} and set(str(privilege.found).split(", ")) <= usual
 
 
 def tolerated(drift: Drift, declared: Declared) -> bool:
@@ -330,8 +344,6 @@ def tolerated(drift: Drift, declared: Declared) -> bool:
     if drift.table not in declared.adopted:
         return False
     expected, found = str(drift.expected), str(drift.found)
-    if drift.kind == "sequence" or " on sequence of " in drift.object:
-        return drift.found is None or (drift.kind == "sequence" and re.fullmatch(r"increment \d+", found) is not None)
     if drift.aspect == "default":
         return expected == "none" or (
             expected.startswith(("identity", "nextval(")) and found.startswith(("identity", "nextval("))
@@ -353,25 +365,11 @@ def is_as_wide(expected: str, found: str) -> bool:
     return re.fullmatch(expected.replace("timestamp ", r"timestamp\(\d\) "), found) is not None
 
 
-def wrong_owners(connection: Connection, found: Catalogue, declared: Declared, tables: list[str]) -> Iterator[Drift]:
-    """Tables and functions that belong to another role than the rest.
-
-    The adopted two may belong together to another role, of which the owner of the rest is a member.
-    """
+def wrong_owners(found: Catalogue, tables: list[str]) -> Iterator[Drift]:
+    """Tables and functions that belong to another role than most."""
     ours = {name: owner for (name, aspect), owner in found.items() if aspect == "owner" and is_ours(name, tables)}
-    adopted = {f"table {table}" for table in declared.adopted}
-    rest = Counter(owner for name, owner in ours.items() if name not in adopted).most_common(1)
-    if not rest:
-        return
-    owner = rest[0][0]
-    others = {o for name, o in ours.items() if name in adopted}
-    together = len(others) == 1 and connection.scalar(
-        text("SELECT pg_has_role(CAST(CAST(:owner AS regrole) AS oid), CAST(CAST(:other AS regrole) AS oid), 'USAGE')"),
-        {"owner": owner, "other": next(iter(others))},
-    )
-    for name, has in ours.items():
-        if has != owner and not (together and name in adopted):
-            yield Drift(name, "owner", owner, has)
+    for owner, _ in Counter(ours.values()).most_common(1):
+        yield from (Drift(name, "owner", owner, has) for name, has in ours.items() if has != owner)
 
 
 def is_ours(name: str, tables: list[str]) -> bool:
@@ -421,11 +419,17 @@ def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> 
 
     Raises:
         AutogenerateDiffsDetected: there are differences.
+        RuntimeError: env.py names the plugin and not the models.
     """
     migrations = context.migration_context
     if context.connection is None or not migrations.opts["fn"].__qualname__.startswith("check"):
         return PriorityDispatchResult.CONTINUE
-    declared: Declared = migrations.opts["declared"]
+    declared: Declared | None = migrations.opts.get("declared")
+    if declared is None:
+        raise RuntimeError(
+            "env.py does not say what to compare the database with: give context.configure(...) the option "
+            "declared=app.tenancy.repair.declared()."
+        )
     drifts = find_drift(context.connection, declared).drifts
     # Whatever Alembic compares of our tables is among them, and a team's own columns are none; its own models stay.
     ours = declared.metadata.tables

@@ -159,7 +159,7 @@ SELECT format('policy %s on %s', polname, relname),
        format('DROP POLICY %I ON %s', polname, sql), NULL
   FROM closed JOIN pg_policy AS p ON polrelid = closed.oid
  WHERE format('policy %s on %s', polname, relname) <> ALL (:policies)
-   AND (polroles && ARRAY(SELECT oid FROM watched) OR polname = 'single_business'
+   AND (polroles && ARRAY(SELECT oid FROM watched WHERE rolname NOT IN ('anon', 'authenticated')) OR polname = 'single_business'
         OR polpermissive AND EXISTS (SELECT FROM pg_policy AS k WHERE k.polrelid = p.polrelid AND k.polname = 'single_business' AND k.polpermissive
                                         AND k.polroles && p.polroles))
 UNION ALL

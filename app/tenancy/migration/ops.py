@@ -109,7 +109,7 @@ def enable_tenancy(
     """
     close_table(table, when=made)
     create_tenant_policies(table, using=using)
-    grant_tenancy(table, grant=grant)
+    grant_tenancy(table, grant=grant, made=made)
 
 
 def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT current_business_id())") -> None:
@@ -122,19 +122,23 @@ def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT cu
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
 
 
-def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT) -> None:
+def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT, made: str = "true") -> None:
     """Grant `app_tenant` and `app_service` their part of the table; of what they have already nothing is lost.
+
+    A table that was not made here and that app_tenant can work with keeps what app_tenant may do: a column that a
+    team kept from tenants stays so.
 
     Args:
         table: the table.
         grant: what app_tenant may do, as in GRANT. INSERT and UPDATE without columns mean every column, a team's own
             too, but id, created_at and what the database computes or numbers.
+        made: SQL condition: the table is new here.
     """
     by_column = re.sub(r"\b(INSERT|UPDATE)\b(?! *\()", r"\1 (%1$s)", grant.replace("%", "%%"))
     emit_each(
         f"SELECT format({literal(f'GRANT {by_column} ON {table} TO app_tenant')}, "
         f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c "
-        "HAVING count(*) > 0"
+        f"HAVING count(*) > 0 AND ({made} OR NOT has_table_privilege('app_tenant', {literal(table)}, 'SELECT'))"
     )
     if "INSERT" in grant:
         distribution.grant_insert_on_shards(table)
@@ -221,13 +225,9 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
     wanted = f"(SELECT d, {name} AS name FROM ({definitions}) AS wanted (d)) AS w"
     each(
-        f"drop what an interrupted run left of: {title}",
+        title,
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
         "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
-        table=table,
-    )
-    each(
-        title,
         f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} WHERE to_regclass(name) IS NULL",
         table=table,
     )

@@ -1,16 +1,22 @@
 """The path of a command, revision by revision: everything that could stop it is asked before its first change."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
 
-from app.tenancy.migration import version
+from app.tenancy.migration import progress, version
 from app.tenancy.migration.runner import RUNNER_LOCK, SESSION_DEFAULTS, changes, compares, stamps
-from app.tenancy.migration.steps import together
+from app.tenancy.migration.steps import count, together
 
 Work = Callable[..., Iterable[RevisionStep]]
 """What a command does with the recorded revisions and the migration context: most often, to return its path."""
+
+OURS = (*version.REVISIONS, "bigint", "citus")
+"""The revisions that are made of steps alone."""
+
+LOOKING = "Looking for what stands in the way"
 
 HEADER = """DO $head$
 DECLARE
@@ -48,11 +54,29 @@ def checks_first(work: Work) -> Work:
         if migrations.as_sql:
             write_header(migrations, path)
         if changes():
-            _refuse(migrations, path)
+            look = progress.running(LOOKING, migrations.connection, ends=False)
+            with look if not migrations.as_sql else nullcontext():
+                _refuse(migrations, path)
         if not migrations.opts["schema_options"].dry_run:
-            yield from path
+            for step in path:
+                if not step.info.is_stamp:
+                    progress.begin(*_move(step))
+                yield step
 
     return checked
+
+
+def _move(step: RevisionStep) -> tuple[str, int | None]:
+    """What `progress.begin` is told of a revision: what is done, and in how many steps.
+
+    The steps of somebody else's revision are not counted: it may do more than write.
+    """
+    verb = "Upgrading" if step.is_upgrade else "Downgrading"
+    ends = (step.info.source_revision_ids, step.info.destination_revision_ids)
+    title = f"{verb} {' -> '.join(', '.join(ids) or 'base' for ids in ends)}"
+    if step.revision.revision not in OURS:
+        return title, None
+    return title, count(step.migration_fn)
 
 
 def _refuse(migrations: MigrationContext, path: list[RevisionStep]) -> None:

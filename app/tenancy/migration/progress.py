@@ -1,71 +1,262 @@
-"""Progress on stderr: a line for each phase, a bar while an index is built on a terminal."""
+"""What a run shows on stderr: a line for each step that ended and, on a terminal, the step that runs, live.
+
+A step that takes long is looked at from a second connection: how far an index is, and whom the step waits for. Where
+there is none to be had, the run goes on without. Without a terminal that becomes a line now and then.
+"""
 
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
-from tqdm import tqdm
 
-_BUILD = text(
-    "SELECT greatest(tuples_total, blocks_total) AS total, "
-    "CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END AS done, "
-    "phase || coalesce(' of pid ' || nullif(current_locker_pid, 0), '') AS phase "
-    "FROM pg_stat_progress_create_index WHERE pid = :pid"
-)
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+LOOK_AFTER = 0.3
+"""Seconds after which a step is looked at, and seconds between two looks."""
+
+BETWEEN_TRIES = 5.0
+"""Seconds for which a step is said to wait after it was seen waiting: it gives up, and tries again after a pause."""
+
+FIRST_LINE, NEXT_LINE = 2.0, 30.0
+"""Seconds after which a line says what a step does, where there is no terminal, and until it is said again."""
+
+WAITS = """
+    SELECT coalesce(format('pid %s of user %s', a.pid, coalesce(a.usename, a.backend_type))
+                    || coalesce(to_char(a.xact_start, '", in a transaction since" YYYY-MM-DD HH24:MI:SS TZ'), ''),
+                    'a prepared transaction (pg_prepared_xacts)')
+      FROM unnest(pg_blocking_pids({pid})) AS blocking (pid) LEFT JOIN pg_stat_activity AS a USING (pid)
+     ORDER BY a.xact_start LIMIT 1"""
+"""SQL query: for whom a backend waits, in words; no row where it waits for nobody."""
+
+_LOOK = text(f"""
+    SELECT ({WAITS.format(pid=":pid")}), build.*
+      FROM (SELECT) AS one LEFT JOIN (
+           SELECT CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END,
+                  CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
+                  CASE WHEN tuples_total > 0 THEN 'rows' ELSE 'blocks' END
+             FROM pg_stat_progress_create_index WHERE pid = :pid) AS build (total, done, unit) ON true""")
+
+
+class Look(NamedTuple):
+    """What a step does at the moment."""
+
+    waits: str | None
+    """For whom it waits, in words."""
+    total: int | None
+    done: int | None
+    unit: str | None
+    """How far an index is: "rows" or "blocks" of the table."""
+
+
+NOTHING = Look(None, None, None, None)
+
+
+@dataclass
+class Move:
+    """A revision that is being applied or taken back.
+
+    Attributes:
+        title: such as "Upgrading 000 -> 001", or "" outside of one.
+        steps: how many steps it has, where that is known.
+        number: of the step that runs.
+    """
+
+    title: str = ""
+    steps: int | None = None
+    number: int = 0
+
+
+_move: ContextVar[Move] = ContextVar("move")
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_view: ContextVar["View | None"] = ContextVar("view", default=None)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Show nothing from now on, or something again."""
+    _quiet.set(quiet)
 
 
 def say(*lines: str) -> None:
     """Write lines to stderr. Where nobody reads it any more (`2>&1 | head`), the run goes on, and ends, in silence."""
+    if _quiet.get():
+        return
     try:
-        print(*lines, sep="\n", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+        if (view := _view.get()) is not None:
+            view.console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except OSError:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
-@contextmanager
-def phase(title: str) -> Iterator[None]:
-    """Print the phase and how long it took, in seconds."""
-    start = time.perf_counter()
-    yield
-    say(f"  {title}: {time.perf_counter() - start:.2f} s")
+def begin(title: str, steps: int | None) -> None:
+    """What follows are the steps of a revision; see `Move`."""
+    _move.set(Move(title, steps))
+
+
+def headings(work: Callable[..., None]) -> int:
+    """How many headings the work asks for."""
+    token = _move.set(counted := Move())
+    try:
+        work()
+    finally:
+        _move.reset(token)
+    return counted.number
+
+
+def heading(title: str) -> str:
+    """The title of the next step, with its number: `Upgrading 000 -> 001, step 5 of 16: customers`."""
+    move = _move.get(None)
+    if move is None:
+        return f"  {title}"
+    move.number += 1
+    number = f", step {move.number} of {move.steps}" if move.steps else ""
+    return f"{move.title}{number}: {title}"
+
+
+def timed(line: str) -> tuple[str, float] | None:
+    """Title and seconds of a line that `running` wrote when a step ended, None of any other line."""
+    found = re.fullmatch(r"(?:  |\S.*?, step \d+ of \d+: |\S+ \S+ -> \S+: )(\S.*): (\d+\.\d\d) s", line.rstrip("\n"))
+    return (found[1], float(found[2])) if found else None
 
 
 @contextmanager
-def watch(connection: Connection, title: str) -> Iterator[None]:
-    """Draw a bar on a terminal while `connection` builds an index or validates, read from a second connection.
+def running(head: str, connection: Connection | None, *, ends: bool = True) -> Iterator[None]:
+    """Show that a step runs, and what it does while it takes long; at its end, how long it took.
 
-    Where there is none to be had, there is no bar: the migration does not depend on it.
+    Args:
+        head: what `heading` gave.
+        connection: where it runs, or None.
+        ends: whether a line is written at the end.
     """
-    if not sys.stderr.isatty():
+    start = time.perf_counter()
+    with _watched(head, connection):
+        yield
+    if ends:
+        say(f"{head}: {time.perf_counter() - start:.2f} s")
+
+
+@contextmanager
+def _watched(head: str, connection: Connection | None) -> Iterator[None]:
+    if _quiet.get():
         yield
         return
-    pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-    finished = threading.Event()
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+    with _live(head) if is_terminal else _lines(head) as show:
+        if connection is None:
+            yield
+            return
+        finished = threading.Event()
+        looks = threading.Thread(target=_look, args=(connection, finished, show), daemon=True)
+        looks.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            looks.join()
 
-    def draw() -> None:
-        with (
-            suppress(SQLAlchemyError),
-            connection.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as second,
-            tqdm(desc=f"  {title}", unit="", unit_scale=True, leave=False, file=sys.stderr) as bar,
-        ):
-            while not finished.wait(0.3):
-                row = second.execute(_BUILD, {"pid": pid}).one_or_none()
-                if row is not None and row.total:
-                    if row.total != bar.total:
-                        bar.reset(total=row.total)
-                    bar.n = row.done
-                bar.set_postfix_str(row.phase if row is not None else "", refresh=False)
-                bar.refresh()  # a validation has no rows to count: the elapsed time goes on
 
-    thread = threading.Thread(target=draw, daemon=True)
-    thread.start()
+def _look(connection: Connection, finished: threading.Event, show: Callable[[Look], None]) -> None:
+    raw = connection.connection.dbapi_connection
+    pid = raw.info.backend_pid  # type: ignore[union-attr]
+    if finished.wait(LOOK_AFTER):
+        return
+    with suppress(SQLAlchemyError, OSError), connection.engine.connect() as second:
+        second = second.execution_options(isolation_level="AUTOCOMMIT")
+        waits, until = None, 0.0
+        while True:
+            look = Look(*second.execute(_LOOK, {"pid": pid}).one())
+            if look.waits is not None:
+                waits, until = look.waits, time.monotonic() + BETWEEN_TRIES
+            show(look if time.monotonic() > until else look._replace(waits=waits))
+            if finished.wait(LOOK_AFTER):
+                return
+
+
+@contextmanager
+def _lines(head: str) -> Iterator[Callable[[Look], None]]:
+    """A line where a step takes long, when it waits for somebody else, and now and then."""
+    start = time.perf_counter()
+    said, due = "", FIRST_LINE
+
+    def show(look: Look) -> None:
+        nonlocal said, due
+        seconds = time.perf_counter() - start
+        waits = look.waits or ""
+        if seconds < due and not (said and waits and waits != said):
+            return
+        due, said = seconds + NEXT_LINE, waits or "nobody"
+        doing = f"waiting for {waits}" if waits else f"running for {seconds:.0f} s"
+        far = f", {look.done:,} of {look.total:,} {look.unit}" if look.total else ""
+        say(f"{head}: {doing}{far}")
+
+    yield show
+
+
+@contextmanager
+def _live(head: str) -> Iterator[Callable[[Look], None]]:
+    """The step on a terminal, redrawn in place, and gone at its end."""
+    from rich.console import Console
+    from rich.live import Live
+
+    view = View(head, Console(file=sys.stderr))
+    live = Live(get_renderable=lambda: view, console=view.console, transient=True, auto_refresh=False,
+                redirect_stdout=False, redirect_stderr=False)  # fmt: skip
+
+    def show(look: Look) -> None:
+        view.look = look
+        live.refresh()
+
+    token = _view.set(view)
     try:
-        yield
+        with suppress(OSError):
+            live.start(refresh=True)
+            view.console.show_cursor(True)  # a run that is killed does not give it back
+        yield show
     finally:
-        finished.set()
-        thread.join()
+        with suppress(OSError):
+            live.stop()
+        _view.reset(token)
+
+
+@dataclass
+class View:
+    """The step that runs: its heading, a bar where rows are counted, and for whom it waits."""
+
+    head: str
+    console: "Console"
+    start: float = field(default_factory=time.perf_counter)
+    look: Look = NOTHING
+
+    def __post_init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(
+            BarColumn(bar_width=20), TextColumn("{task.fields[far]}"), TimeRemainingColumn(compact=True),
+            console=self.console,
+        )  # fmt: skip
+        self.task = self.bar.add_task("", far="")
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.text import Text
+
+        seconds = time.perf_counter() - self.start
+        yield Text(f"{self.head} ({seconds:.0f} s)", no_wrap=True, overflow="ellipsis")
+        waits, total, done, unit = self.look
+        if total:
+            if total != self.bar.tasks[0].total:
+                self.bar.reset(self.task, total=total)
+            self.bar.update(self.task, completed=done, far=f"{done:,} of {total:,} {unit}")
+            yield self.bar
+        if waits:
+            yield Text(f"waiting for {waits}")

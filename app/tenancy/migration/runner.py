@@ -25,6 +25,11 @@ from app.tenancy.migration.steps import LOCK_TIMEOUT, Options
 RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
 
+WHO_RUNS = """
+    SELECT format(' (pid %%s of user %%s, since %%s)', pid, usename, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
+      FROM pg_locks JOIN pg_stat_activity USING (pid)
+     WHERE locktype = 'advisory' AND granted AND classid = (%s >> 32)::oid AND objid = (%s & 4294967295)::oid"""
+
 SESSION_DEFAULTS = (
     # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
     # see what was committed meanwhile.
@@ -214,7 +219,9 @@ def only_one(connection: Connection) -> Iterator[None]:
         take = f"SELECT pg_try_advisory{'_xact' if begun else ''}_lock(%s)"
         while cursor.execute(take, [RUNNER_LOCK]) or not cursor.fetchone()[0]:
             if not said:
-                say("Another migration of this database is running: waiting for it.")
+                cursor.execute(WHO_RUNS, [RUNNER_LOCK, RUNNER_LOCK])
+                who = cursor.fetchone()
+                say(f"Another migration of this database is running{who[0] if who else ''}: waiting for it.")
                 said = True
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
     if not begun:

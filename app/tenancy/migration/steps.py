@@ -6,7 +6,7 @@ back in between. `each` runs what a query returns outside of a transaction: conc
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from alembic import op
-from app.tenancy.migration.progress import phase, watch
+from app.tenancy.migration.progress import heading, headings, running, say
 
 LOCK_TIMEOUT = "200ms"
 """The longest that the bot queues behind a lock the migration waits for."""
@@ -145,7 +145,20 @@ def _lock_wait() -> str:
 
 def outside_transaction() -> Any:
     """The context in which steps run: outside of a transaction, unless a single one is asked for."""
-    return nullcontext() if options().single_transaction else op.get_context().autocommit_block()
+    context = op.get_context()
+    is_counted = context.impl.as_sql and not context.as_sql
+    return nullcontext() if options().single_transaction or is_counted else context.autocommit_block()
+
+
+def count(work: Callable[..., None]) -> int:
+    """How many steps the work consists of: it is written as a script, which is thrown away."""
+    impl = op.get_context().impl
+    outer = impl.as_sql, impl.output_buffer
+    impl.as_sql, impl.output_buffer = True, StringIO()
+    try:
+        return headings(work)
+    finally:
+        impl.as_sql, impl.output_buffer = outer
 
 
 @contextmanager
@@ -171,8 +184,7 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         yield
     finally:
         impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds = outer
-    if impl.as_sql:
-        impl.static_output(f"-- {title}")
+    head = _announce(title)
     sentence, blocker = _gave_up(lock, others="false")
     statement = STEP.format(
         body=body.getvalue().strip(),
@@ -183,8 +195,21 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         gave_up=sentence,
         blocker=blocker,
     )
-    with phase(title) if not impl.as_sql else nullcontext():
+    with running(head, impl.connection) if not impl.as_sql else nullcontext():
         emit(f"DO {dollar_quoted(statement)}")
+
+
+def _announce(title: str) -> str:
+    """The heading of a step; a script also says it when it gets there."""
+    head = heading(title)
+    impl = op.get_context().impl
+    if impl.as_sql:
+        said = literal(head.strip())
+        shown = (
+            f"DO $say$ BEGIN RAISE NOTICE '%', {said}; END $say$;" if options().single_transaction else f"\\echo {said}"
+        )
+        impl.static_output(f"-- {title}\n{shown}")
+    return head
 
 
 def _gave_up(table: str | None, others: str) -> tuple[str, str]:
@@ -197,39 +222,46 @@ def _gave_up(table: str | None, others: str) -> tuple[str, str]:
     return sentence, BLOCKER.format(table=literal(table or "something"), others=others)
 
 
-def each(title: str, query: str, *, table: str) -> None:
-    """Run every statement that `query` returns on `table`, each by itself, outside of a transaction.
+def each(title: str, *queries: str, table: str) -> None:
+    """Run every statement that the queries return on `table`, each by itself, outside of a transaction.
 
-    In a script psql's `\\gexec` does it; in a single transaction a DO block does, without CONCURRENTLY.
+    A query is asked when the statements of the one before have run. In a script psql's `\\gexec` does it; in a single
+    transaction a DO block does, without CONCURRENTLY.
 
     Raises:
         RuntimeError: as `step` does where a lock was not to be had.
     """
     context = op.get_context()
     wait = _lock_wait()
-    if context.as_sql:
-        context.impl.static_output(f"-- {title}")
+    head = _announce(title)
     if options().single_transaction:
-        emit_each(query.replace(" CONCURRENTLY", ""))
-    elif context.as_sql:
-        context.impl.static_output(
-            f"SET lock_timeout = '{wait}';\n{query} \\gexec\nSET lock_timeout = '{LOCK_TIMEOUT}';"
-        )
+        for query in queries:
+            emit_each(query.replace(" CONCURRENTLY", ""))
+    elif context.impl.as_sql:
+        run = "".join(f"{query} \\gexec\n" for query in queries)
+        context.impl.static_output(f"SET lock_timeout = '{wait}';\n{run}SET lock_timeout = '{LOCK_TIMEOUT}';")
     else:
-        statements = _execute(query).scalars().all()
         _execute(f"SET lock_timeout = '{wait}'")
-        for number, statement in enumerate(statements, 1):
-            name = title if len(statements) == 1 else f"{title} ({number} of {len(statements)})"
-            try:
-                with phase(name), watch(cast(Connection, context.impl.connection), name):
-                    emit(statement)
-            except OperationalError as error:
-                if getattr(error.orig, "pgcode", None) != "55P03":
-                    raise
-                # A concurrent build waits for every older snapshot of the database, too.
-                sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
-                raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+        if not sum(_run_each(head, query, table) for query in queries):
+            say(f"{head}: nothing to do")
         _execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _run_each(head: str, query: str, table: str) -> int:
+    """Run what a query returns, and return how many statements it were."""
+    statements = _execute(query).scalars().all()
+    for number, statement in enumerate(statements, 1):
+        name = head if len(statements) == 1 else f"{head} ({number} of {len(statements)})"
+        try:
+            with running(name, op.get_context().impl.connection):
+                emit(statement)
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != "55P03":
+                raise
+            # A concurrent build waits for every older snapshot of the database, too.
+            sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
+            raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+    return len(statements)
 
 
 BLOCKER = """coalesce((
