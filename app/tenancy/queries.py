@@ -13,6 +13,7 @@ from app.models.business import Business
 from app.models.conversation import Conversation
 from app.models.types import EXTRA_DIGIT, normalise_phone_number, without_extra_digit
 from app.models.whatsapp_number import WhatsappNumber
+from app.tenancy.connection import has_citus
 
 
 def route_webhook(
@@ -125,7 +126,7 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
     Index: conversations_pkey.
     """
     here = (Conversation.business_id == message.business_id, Conversation.id == message.id)
-    if not _has_citus(session):
+    if not has_citus(session.connection()):
         place = select(Conversation.business_id, Conversation.whatsapp_id, Conversation.whatsapp_number_id)
         asked = (
             place.add_columns(literal(storable(answer)), literal("assistant")).where(*here).with_for_update(read=True)
@@ -143,14 +144,6 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
         message=answer,
         role="assistant",
     )[0]
-
-
-def _has_citus(session: Session) -> bool:
-    """Whether the server may be a coordinator, which takes no row lock in an INSERT; asked once a connection."""
-    connection = session.connection()
-    if "citus" not in connection.info:
-        connection.info["citus"] = connection.scalar(select(func.current_setting("citus.version", True)))
-    return connection.info["citus"] is not None
 
 
 def is_answered(message: Conversation, history: Sequence[Conversation]) -> bool:
