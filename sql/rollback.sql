@@ -85,6 +85,7 @@ BEGIN
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
+    WHEN widening IS NOT NULL THEN format('the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale upgrade bigint, then run this again', widening)
     WHEN level = 1 AND state IN ('many businesses', 'an upgrade was interrupted') THEN 'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
@@ -98,6 +99,10 @@ END
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
                        to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
+                       (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+                          FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                           AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
                        (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
                        (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
@@ -181,34 +186,94 @@ CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE ki
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
-    'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)' END,
+    'the schema multi_tenant_archive exists already, and a rollback needs the name: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;' END,
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
-    format('role %s may not create the schema multi_tenant_archive: as an administrator run GRANT CREATE ON DATABASE %I TO %I',
+    format('role %s may not create the schema multi_tenant_archive: as an administrator run GRANT CREATE ON DATABASE %I TO %I;',
            current_user, current_database(), current_user) END,
-(SELECT format('the foreign key %s of table %s refers to business_id of %s, which the single-business schema does not have: drop it first (ALTER TABLE %2$s DROP CONSTRAINT %1$I)',
-               conname, conrelid::regclass, confrelid::regclass)
+(SELECT string_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
+                          conname, conrelid::regclass, confrelid::regclass, conname), E'\n' ORDER BY conname)
    FROM pg_constraint
   WHERE contype = 'f' AND conrelid NOT IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND conname NOT IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
-             SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')
-  LIMIT 1),
--- Of the columns that go, or change their type, all that depends on them and neither goes with them nor is ours.
-(WITH gone (oid, place, retyped) AS (
-    SELECT attrelid, attnum, false FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
-    UNION ALL SELECT attrelid, attnum, true FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
-                JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
-               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')))
- SELECT format('this depends on what the rollback takes away: %s; drop it first, and create it again after the next upgrade',
-               string_agg(DISTINCT pg_describe_object(classid, objid, 0), ', '))
-   FROM pg_depend JOIN gone ON refclassid = 'pg_class'::regclass AND refobjid = oid AND refobjsubid = place
-  CROSS JOIN LATERAL pg_identify_object_as_address(classid, objid, objsubid) AS o (kind, names, arguments)
-  WHERE retyped AND (EXISTS (SELECT FROM pg_constraint WHERE pg_constraint.oid = objid AND classid = 'pg_constraint'::regclass AND contype <> 'n')
-         -- an index on what is computed from a time: the other type computes it otherwise, or cannot be indexed
-         OR EXISTS (SELECT FROM pg_index WHERE indexrelid = objid AND classid = 'pg_class'::regclass
-                       AND concat(indexprs, indpred) ~ (':varattno ' || refobjsubid || ' ')))
-     OR deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND kind = 'table constraint' AND (contype = 'f' OR conrelid = gone.oid))
-        AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{customers,conversations,user_businesses,users,whatsapp_numbers,businesses}')
-                 AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
- HAVING count(*) > 0)
+             SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
+UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
+            JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
+           WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
+            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
+ ), hung (classid, objid, objsubid, of_what, depth) AS (
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     WHERE attrelid = relid AND (
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
+    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
+      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
+           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
+                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
+           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
+           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
+           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
+           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
+     WHERE depth < 20
+ ), drops (described, of_what, depth, command) AS (
+    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
+                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
+                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
+           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
+           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
+           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
+           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
+           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
+           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
+           END
+      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
+      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
+      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
+      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
+      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
+      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
+ ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+   FROM lines)
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN

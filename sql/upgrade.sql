@@ -85,6 +85,7 @@ BEGIN
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
+    WHEN widening IS NOT NULL THEN format('the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale upgrade bigint, then run this again', widening)
     WHEN state = 'a rollback was interrupted' THEN 'a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade'
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
@@ -98,6 +99,10 @@ END
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
                        to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
+                       (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+                          FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                           AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
                        (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
                        (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
@@ -214,10 +219,10 @@ CASE WHEN current_setting('server_version_num')::int < 150000 THEN
                         ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
   WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
-    SELECT relid, attnum, sibling IS NOT NULL FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT relid, attnum, sibling IS NOT NULL, false FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
        format_type(atttypid, atttypmod) AS actual,
@@ -242,18 +247,22 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
@@ -307,7 +316,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
    FROM lines),
 (SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
@@ -769,25 +778,29 @@ SELECT oid AS relid, relname FROM pg_class
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
 (SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
-    SELECT attrelid, attnum, attname <> 'whatsapp_id' FROM pg_attribute
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, attname <> 'whatsapp_id', false FROM pg_attribute
  WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
    AND (attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype
         OR attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258)
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
@@ -841,7 +854,7 @@ SELECT oid AS relid, relname FROM pg_class
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
    FROM lines),
 (SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
@@ -1989,6 +2002,9 @@ SELECT format('column %s.%s: collation %s', 'customers', attname, CASE WHEN attc
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('customers') AND attnum > 0 AND attcollation <> typcollation
 UNION ALL
+SELECT format('column %s.%s: type %s', 'customers', attname, format_type(atttypid, atttypmod))
+  FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
+UNION ALL
 SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
   FROM pg_class WHERE oid = to_regclass('customers') AND relpersistence <> 'p'
 UNION ALL
@@ -2326,6 +2342,9 @@ SELECT format('column %s.%s: collation %s', 'conversations', attname, CASE WHEN 
         ELSE 'default' END)
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('column %s.%s: type %s', 'conversations', attname, format_type(atttypid, atttypmod))
+  FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
 UNION ALL
 SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
   FROM pg_class WHERE oid = to_regclass('conversations') AND relpersistence <> 'p'
