@@ -143,12 +143,17 @@ BEGIN
     END IF;
     IF to_regclass('businesses') IS NOT NULL THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- What a rollback needs its role to be, and row level security. A sentence a line.
+SELECT concat_ws(E'\n',
 (SELECT format('role %s does not own %s: run the rollback as the owner', current_user, string_agg(relname, ', '))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
 (SELECT format('row level security is forced on %s, which would hide rows from the move: run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY first',
                string_agg(relname, ' and '))
    FROM pg_class JOIN pg_roles ON rolname = current_user
   WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')) AND relforcerowsecurity AND NOT rolsuper AND NOT rolbypassrls HAVING count(*) > 0)
+) AS sentences
+)
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regclass('multi_tenant_rollback') IS NOT NULL THEN
@@ -158,28 +163,51 @@ BEGIN
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
--- Asked for after it is known that the table is there.
-CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE kind = 'number of rows'), 9e9)
+(
+-- Whether rows are missing in the table of what a rollback gives back; asked where it is there.
+SELECT CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE kind = 'number of rows'), 9e9)
           > (SELECT count(*) FROM multi_tenant_rollback WHERE kind <> 'number of rows') THEN
     'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000' END
+)
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- What stands in the way of an upgrade, and of a rollback. A sentence a line.
+SELECT concat_ws(E'\n',
 (SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
                indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
    FROM pg_index
   WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
                    AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp'))),
-(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
-                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
-  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
+(
+-- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
+SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                       ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
+  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
+ WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped
+),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
 (SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
-   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
+   FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition)
+) AS sentences
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- What stands in the way of a rollback. A sentence a line.
+WITH changing (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
+    UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
+                JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
+               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+)
+SELECT concat_ws(E'\n',
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
@@ -192,13 +220,12 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
    FROM pg_constraint
   WHERE contype = 'f' AND conrelid NOT IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND conname NOT IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
              SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
+(
 -- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
 -- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
-    SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
-UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
-            JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
-           WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+-- Input: `changing`, a WITH query of the statement around this one: the columns, whether each is a time, and whether it goes.
+WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT relid, attnum, is_time, goes FROM changing
     UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
             JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
@@ -239,20 +266,7 @@ UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class A
            WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
            WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
            WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
-           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, unnest(cols) FROM (VALUES ('customers', '{id,whatsapp_id,name,age,created_at,updated_at}'::text[]), ('conversations', '{id,whatsapp_id,message,role,timestamp,created_at}')) AS ours (tab, cols)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
            WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
@@ -270,32 +284,39 @@ UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class A
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
  SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
-   FROM lines)
+   FROM lines
+)
+) AS sentences
+)
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
 -- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
-(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
-                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
-                                 conname, conrelid::regclass, confrelid::regclass),
-                          conrelid::regclass, confrelid::regclass,
-                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
-                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
-                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
-                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
-   FROM pg_constraint
-   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
-     ON it.oid = confrelid
-   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
-     ON own.oid = conrelid
-  WHERE contype = 'f')
+SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+                         format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
+                                conname, conrelid::regclass, confrelid::regclass),
+                         conrelid::regclass, confrelid::regclass,
+                         (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
+                            JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
+                            JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
+                         format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
+                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+  FROM pg_constraint
+  JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+    ON it.oid = confrelid
+  LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+    ON own.oid = conrelid
+ WHERE contype = 'f'
+)
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         announced := announced || string_to_array(array_to_string(ARRAY[
--- What a rollback keeps, and what it does not.
+(
+-- What a rollback keeps, and what it does not. A sentence a line.
+SELECT concat_ws(E'\n',
 'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
@@ -307,8 +328,9 @@ UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class A
             UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647))
             UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
             UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'
-            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
-(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
+            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM (
+-- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
+SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
     SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
       FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
       LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
@@ -325,7 +347,8 @@ UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class A
      WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
        AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
        AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) AS t
+       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)
+))) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep'),
         -- What goes with a column of the two tables and is not ours.
 (SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
@@ -342,6 +365,8 @@ UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class A
              WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
             UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
              WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition))
+) AS sentences
+)
         ]::text[], E'\n'), E'\n');
     END IF;
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
@@ -637,6 +662,9 @@ BEGIN
             SET LOCAL lock_timeout = '200ms';
             SET LOCAL timezone = 'UTC';
 -- begin
+-- Move the rows that one business cannot hold to the schema multi_tenant_archive, where there are any.
+-- Inputs: conditions on rows, moved_* (they go), names and links (they lose something), changed, changed_tables; those of
+-- 001_check_keys.sql and 001_team_triggers.sql.
 DO $archive$
 DECLARE
     kept text;
@@ -648,11 +676,12 @@ DECLARE
     triggers_on text;
 BEGIN
     IF NOT (EXISTS (SELECT FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001' OR id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}') OR EXISTS (SELECT FROM whatsapp_numbers)
-        OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
-        OR EXISTS (SELECT FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0) OR EXISTS (SELECT FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0)
-        OR EXISTS (SELECT FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647)) OR EXISTS (SELECT FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
-        OR ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
-(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
+            OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
+            OR EXISTS (SELECT FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0) OR EXISTS (SELECT FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0)
+            OR EXISTS (SELECT FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647)) OR EXISTS (SELECT FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
+            OR ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM (
+-- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
+SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
     SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
       FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
       LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
@@ -669,7 +698,8 @@ BEGIN
      WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
        AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
        AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) THEN
+       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)
+))) THEN
         RETURN;
     END IF;
     CREATE SCHEMA multi_tenant_archive;
@@ -684,34 +714,39 @@ BEGIN
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_id, created_at, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647));
-    -- A team's own triggers have no part in the move; writers wait only where there are any.
-    SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass, tgname), ';'),
-           string_agg(format('ALTER TABLE %s ENABLE %s TRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS' END, tgname), ';')
-      INTO triggers_off, triggers_on FROM pg_trigger
-     WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 8 > 0
-       AND tgname <> ALL ('{}');
-    EXECUTE coalesce(triggers_off, '');
+    SELECT disable, enable INTO triggers_off, triggers_on FROM (
+-- A team's own triggers have no part in a move: the statements that disable them, and those that enable them again.
+-- Inputs: moving, the tables; events, the bits of pg_trigger.tgtype: 4 INSERT, 8 DELETE, 16 UPDATE; except, names.
+SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass, tgname), ';') AS disable,
+       string_agg(format('ALTER TABLE %s ENABLE %s TRIGGER %I', tgrelid::regclass, CASE tgenabled WHEN 'A' THEN 'ALWAYS' END, tgname), ';') AS enable
+  FROM pg_trigger
+ WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 8 > 0
+   AND tgname <> ALL ('{}')
+) AS t;
+    EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
     -- Rows are locked, not tables: a new reference to one of them waits, and is refused after the move.
     IF EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
         PERFORM FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) FOR UPDATE;
         PERFORM FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) FOR UPDATE;
     END IF;
-    FOREACH question IN ARRAY coalesce(string_to_array(-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
-(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
-                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
-                                 conname, conrelid::regclass, confrelid::regclass),
-                          conrelid::regclass, confrelid::regclass,
-                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
-                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
-                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
-                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
-   FROM pg_constraint
-   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
-     ON it.oid = confrelid
-   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
-     ON own.oid = conrelid
-  WHERE contype = 'f'), E'\n'), '{}') LOOP
+    FOREACH question IN ARRAY coalesce(string_to_array((
+-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
+SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+                         format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
+                                conname, conrelid::regclass, confrelid::regclass),
+                         conrelid::regclass, confrelid::regclass,
+                         (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
+                            JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
+                            JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
+                         format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
+                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+  FROM pg_constraint
+  JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+    ON it.oid = confrelid
+  LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+    ON own.oid = conrelid
+ WHERE contype = 'f'
+), E'\n'), '{}') LOOP
         EXECUTE question INTO refusal;
         IF refusal IS NOT NULL THEN
             RAISE EXCEPTION '%', refusal;
@@ -845,6 +880,7 @@ DROP TRIGGER IF EXISTS set_updated_at ON customers;
 -- The table as the single-business schema has it, by what the upgrade remembered.
 ALTER TABLE customers DROP CONSTRAINT "this database is being rolled back to one business";
 ALTER TABLE customers DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_user_id, DROP COLUMN IF EXISTS username;
+-- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
 DO $remembered$
 DECLARE
     remembered text;
@@ -859,17 +895,24 @@ BEGIN
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of customers', pg_get_indexdef(i) FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+    SELECT 'rollback', 'index of customers', pg_get_indexdef(i) FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
- ORDER BY indexrelid::regclass::text) AS t (i);
+ ORDER BY indexrelid::regclass::text
+) AS t (i);
 DO $back$
 DECLARE
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id');
 BEGIN
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
- ORDER BY indexrelid::regclass::text) AS t (i)), '');
-    DO $remembered$
+ ORDER BY indexrelid::regclass::text
+) AS t (i)), '');
+    -- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+DO $remembered$
 DECLARE
     remembered text;
 BEGIN
@@ -966,6 +1009,7 @@ SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::reg
 -- The table as the single-business schema has it, by what the upgrade remembered.
 ALTER TABLE conversations DROP CONSTRAINT "this database is being rolled back to one business";
 ALTER TABLE conversations DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_number_id, DROP COLUMN IF EXISTS whatsapp_message_id;
+-- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
 DO $remembered$
 DECLARE
     remembered text;
@@ -980,17 +1024,24 @@ BEGIN
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of conversations', pg_get_indexdef(i) FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+    SELECT 'rollback', 'index of conversations', pg_get_indexdef(i) FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
- ORDER BY indexrelid::regclass::text) AS t (i);
+ ORDER BY indexrelid::regclass::text
+) AS t (i);
 DO $back$
 DECLARE
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id');
 BEGIN
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
- ORDER BY indexrelid::regclass::text) AS t (i)), '');
-    DO $remembered$
+ ORDER BY indexrelid::regclass::text
+) AS t (i)), '');
+    -- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+DO $remembered$
 DECLARE
     remembered text;
 BEGIN
@@ -1108,6 +1159,7 @@ UNION ALL SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', pg_class.oid::regcl
  WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r' AND grantee <> relowner AND relname <> ALL ('{user_businesses,users,whatsapp_numbers,businesses}')
 ) AS s (statement)), ''); END $each$;
 
+-- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
 DO $remembered$
 DECLARE
     remembered text;

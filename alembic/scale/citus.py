@@ -33,7 +33,7 @@ from app.tenancy.migration.distribution import (
     is_distributed,
 )
 from app.tenancy.migration.ops import has_constraint, has_table
-from app.tenancy.migration.scripts import script
+from app.tenancy.migration.scripts import answer, script
 from app.tenancy.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step
 
 revision = "citus"
@@ -73,7 +73,7 @@ END $reach$"""
 
 def check_upgrade() -> None:
     refuse(f"CASE WHEN NOT {HAS_CITUS} THEN {literal(NO_CITUS)} END")
-    refuse(script("citus_check.sql", closing=CLOSING, setting=SETTING_IS_THERE), when=HAS_CITUS)
+    refuse(answer("citus_check.sql", closing=CLOSING, setting=SETTING_IS_THERE), when=HAS_CITUS)
     for error in unreachable():
         refuse(literal(UNREACHABLE.format(error)))
 
@@ -106,7 +106,7 @@ def upgrade() -> None:
 def check_downgrade() -> None:
     refuse(OTHERS.format(tables=", ".join(f"to_regclass('{table}')" for table in TABLES)))
     if not options().writers_wait:
-        refuse(script("citus_check_downgrade.sql"))
+        refuse(answer("citus_check_downgrade.sql"))
 
 
 def downgrade() -> None:

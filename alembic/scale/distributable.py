@@ -29,7 +29,7 @@ from app.tenancy.migration.distribution import (
     grant_insert_on_shards,
 )
 from app.tenancy.migration.ops import has_constraint
-from app.tenancy.migration.scripts import script
+from app.tenancy.migration.scripts import answer
 from app.tenancy.migration.state import MULTI, STATE
 from app.tenancy.migration.steps import emit, emit_each, literal, outside_transaction, refuse, step, wait_to_read
 
@@ -47,7 +47,7 @@ WRITTEN = (*TABLES, "whatsapp_numbers")
 def check_upgrade() -> None:
     wait_to_read(*TABLES)
     values = {"state": STATE, "multi": MULTI, "tables": _oids(TABLES), "all": _oids((*TABLES, *REFERENCE_TABLES)), "keys": _names(KEYS)}  # fmt: skip
-    refuse(script("distributable_check.sql", **values))
+    refuse(answer("distributable_check.sql", **values))
 
 
 def upgrade() -> None:

@@ -1,7 +1,8 @@
 -- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
 -- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
-    {{retyped}}
+-- Input: `changing`, a WITH query of the statement around this one: the columns, whether each is a time, and whether it goes.
+WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT relid, attnum, is_time, goes FROM changing
     UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
             JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
@@ -42,7 +43,7 @@
            WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
            WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
            WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
-           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM {{wanted}}) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, unnest(cols) FROM (VALUES ('customers', '{id,whatsapp_id,name,age,created_at,updated_at}'::text[]), ('conversations', '{id,whatsapp_id,message,role,timestamp,created_at}')) AS ours (tab, cols)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
            WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
            WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
@@ -60,4 +61,4 @@
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
  SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
-   FROM lines)
+   FROM lines

@@ -1,3 +1,6 @@
+-- Move the rows that one business cannot hold to the schema multi_tenant_archive, where there are any.
+-- Inputs: conditions on rows, moved_* (they go), names and links (they lose something), changed, changed_tables; those of
+-- 001_check_keys.sql and 001_team_triggers.sql.
 DO $archive$
 DECLARE
     kept text;
@@ -8,7 +11,11 @@ DECLARE
     triggers_off text;
     triggers_on text;
 BEGIN
-    IF NOT {{kept}} THEN
+    IF NOT (EXISTS (SELECT FROM businesses WHERE id <> '{{default}}' OR {{changed}}) OR EXISTS (SELECT FROM whatsapp_numbers)
+            OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
+            OR EXISTS (SELECT FROM conversations WHERE {{links}}) OR EXISTS (SELECT FROM customers WHERE {{names}})
+            OR EXISTS (SELECT FROM customers WHERE {{moved_customers}}) OR EXISTS (SELECT FROM conversations WHERE {{moved_conversations}})
+            OR {{changed_tables}}) THEN
         RETURN;
     END IF;
     CREATE SCHEMA multi_tenant_archive;
@@ -23,13 +30,14 @@ BEGIN
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_id, created_at, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE {{links}} AND NOT ({{moved_conversations}});
-    {{team_triggers}}
+    SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
+    EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
     -- Rows are locked, not tables: a new reference to one of them waits, and is refused after the move.
-    IF EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid IN {{both}}) THEN
+    IF EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
         PERFORM FROM customers WHERE {{moved_customers}} FOR UPDATE;
         PERFORM FROM conversations WHERE {{moved_conversations}} FOR UPDATE;
     END IF;
-    FOREACH question IN ARRAY coalesce(string_to_array({{check_keys}}, E'\n'), '{}') LOOP
+    FOREACH question IN ARRAY coalesce(string_to_array(({{> 001_check_keys.sql}}), E'\n'), '{}') LOOP
         EXECUTE question INTO refusal;
         IF refusal IS NOT NULL THEN
             RAISE EXCEPTION '%', refusal;

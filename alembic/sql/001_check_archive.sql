@@ -1,3 +1,5 @@
+-- What the archive lacks that a rollback kept there, or has too much. A sentence a line.
+SELECT concat_ws(E'\n',
 (SELECT format('the schema multi_tenant_archive lacks what a rollback kept there: %s; restore it from a backup, or run DROP SCHEMA multi_tenant_archive CASCADE to go on without all that it holds',
                string_agg(name, ', ' ORDER BY name))
    FROM (SELECT concat('table ', t) FROM unnest('{{{new_tables}},customers,conversations,default_customers,default_messages}'::text[]) AS t
@@ -16,3 +18,4 @@
    JOIN pg_attribute AS old ON old.attrelid = to_regclass('multi_tenant_archive.' || name) AND old.attnum > 0 AND NOT old.attisdropped
   WHERE old.attname NOT IN {{new_columns}}
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = old.attname) HAVING count(*) > 0)
+) AS sentences

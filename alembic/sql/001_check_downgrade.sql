@@ -1,4 +1,11 @@
-{{check_both}}
+-- What stands in the way of a rollback. A sentence a line.
+WITH changing (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN {{new_columns}}
+    UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
+                JOIN {{memory}} ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
+               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+)
+SELECT concat_ws(E'\n',
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
@@ -9,6 +16,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
 (SELECT string_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
                           conname, conrelid::regclass, confrelid::regclass, conname), E'\n' ORDER BY conname)
    FROM pg_constraint
-  WHERE contype = 'f' AND conrelid NOT IN {{new}} AND conname NOT IN {{keys}} AND confrelid IN {{both}} AND EXISTS (
+  WHERE contype = 'f' AND conrelid NOT IN {{new}} AND conname NOT IN {{keys}} AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
              SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
-{{gone}}
+({{> 000_dependents.sql}})
+) AS sentences

@@ -1,3 +1,7 @@
+-- Whom row level security would cut off, or let through, and what the roles could do. A sentence a line.
+-- Inputs: queries of app/tenancy/migration/access.py: acl_* (grantee, relowner, privilege_type, columns), former_* (role),
+-- strangers and new_strangers (role, database, closing); the conditions to_ours and upgraded on a row of pg_policy.
+SELECT concat_ws(E'\n',
 (SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC;',
                string_agg(format('%s on %s', privilege, place), ', '),
                string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))
@@ -8,7 +12,7 @@
   CROSS JOIN (SELECT string_agg(quote_ident(rolname), ', ' ORDER BY rolname) AS logins FROM pg_roles AS r
                WHERE rolcanlogin AND NOT rolsuper AND NOT rolbypassrls AND has_schema_privilege(oid, current_schema(), 'USAGE')
                  AND has_database_privilege(oid, current_database(), 'CONNECT') AND rolname NOT IN ('anon', 'authenticated')
-                 AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN {{both}} AND pg_has_role(r.oid, relowner, 'USAGE'))) AS bots
+                 AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND pg_has_role(r.oid, relowner, 'USAGE'))) AS bots
  HAVING count(*) > 0),
 -- A policy of the team's for former roles goes on deciding where it decided before; one for ours, or for all, opens or closes.
 (SELECT format('the policy %s would decide what app_tenant or app_service sees, or has the name of one of theirs: run %s;',
@@ -22,14 +26,14 @@
         FROM (SELECT role FROM ({{former_customers}}) AS f WHERE polrelid = to_regclass('customers') AND 0 = ANY (polroles)
               UNION SELECT role FROM ({{former_conversations}}) AS f WHERE polrelid = to_regclass('conversations') AND 0 = ANY (polroles)
               UNION SELECT oid::regrole::text FROM pg_roles WHERE oid = ANY (polroles) AND rolname NOT IN ('app_tenant', 'app_service')) AS r) AS o
-  WHERE polrelid IN {{both}} AND NOT {{upgraded}}
+  WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT {{upgraded}}
     AND ({{to_ours}} OR polname IN ('app_tenant', 'app_service', 'single_business'))
  HAVING count(*) > 0),
 (SELECT format('row level security is off on %s, and its policy %s would come into force for a role that works there: run %s;',
                string_agg(DISTINCT polrelid::regclass::text, ' and '), string_agg(polname, ', '),
                string_agg(format('DROP POLICY %I ON %s', polname, polrelid::regclass), '; '))
    FROM pg_policy JOIN pg_class ON pg_class.oid = polrelid
-  WHERE polrelid IN {{both}} AND NOT relrowsecurity AND NOT {{upgraded}}
+  WHERE polrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relrowsecurity AND NOT {{upgraded}}
     AND NOT {{to_ours}} AND polname NOT IN ('app_tenant', 'app_service', 'single_business')
     AND EXISTS (
         SELECT FROM pg_roles AS works
@@ -54,7 +58,7 @@
    FROM pg_roles AS me CROSS JOIN (VALUES ('app_tenant'), ('app_service')) AS needed (name) LEFT JOIN pg_roles AS r ON r.rolname = name
   WHERE me.rolname = current_user AND NOT me.rolsuper AND NOT CASE WHEN r.oid IS NULL THEN me.rolcreaterole
         ELSE (me.rolcreaterole AND current_setting('server_version_num')::int < 160000) OR pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
-             OR name NOT IN ({{missing_memberships}}) END
+             OR name NOT IN ({{> 001_missing_memberships.sql}}) END
  HAVING count(*) > 0),
 
 -- Roles belong to the whole server: whoever joins them for one database must not come into another.
@@ -68,7 +72,7 @@
                string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
    FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
   WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
-    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN {{both}} AND relowner = proowner)
+    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
  HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
 (SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
@@ -82,3 +86,4 @@
                       OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = pg_namespace.oid AND proowner = maker.oid)) HAVING count(*) > 0) AS keep) AS k
   WHERE nspname = current_schema() AND privilege_type = 'CREATE' AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
   GROUP BY nspname, keep)
+) AS sentences

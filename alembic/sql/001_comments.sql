@@ -1,3 +1,4 @@
+-- Comments of the tables and their columns. Input: tables, their names.
 SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
             ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, col, about) END
   FROM (VALUES

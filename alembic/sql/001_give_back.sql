@@ -4,12 +4,12 @@ ALTER TABLE {{table}} {{drop_columns}};
 {{run_table}};
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of {{table}}', pg_get_indexdef(i) FROM ({{time_indexes}}) AS t (i);
+    SELECT 'rollback', 'index of {{table}}', pg_get_indexdef(i) FROM ({{> 001_time_indexes.sql}}) AS t (i);
 DO $back$
 DECLARE
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = '{{table}} whatsapp_id');
 BEGIN
-    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM ({{time_indexes}}) AS t (i)), '');
+    EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM ({{> 001_time_indexes.sql}}) AS t (i)), '');
     {{run_times}};
     -- A narrower type writes the table anew while everybody waits: only where that is over at once.
     BEGIN

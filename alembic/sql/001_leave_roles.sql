@@ -1,5 +1,6 @@
--- Not while another database of the server uses the roles: the same role may work there.
-SELECT format($leave$DO $do$
+-- Memberships that the upgrade takes, to be left by the rollback. Not while another database of the server uses the roles: the same role may work there.
+-- Input: used_elsewhere, a condition.
+SELECT 'end', 'membership', format($leave$DO $do$
 BEGIN
     IF NOT {{used_elsewhere}} THEN
         REVOKE %I FROM %I;
@@ -7,4 +8,4 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
     NULL;  -- an administrator changed the membership since
 END $do$$leave$, name, current_user), NULL, current_user::text
-  FROM ({{missing_memberships}}) AS missing
+  FROM ({{> 001_missing_memberships.sql}}) AS missing

@@ -1,21 +1,23 @@
--- What does not stop the upgrade, but is better known before it.
+-- What does not stop the upgrade, but is better known before it. A sentence a line.
+WITH untouched AS ({{> 001_untouched.sql}})
+SELECT concat_ws(E'\n',
 (SELECT string_agg(format('%1$s.%2$s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %3$I DROP NOT NULL;', relname, attname, attname), E'\n' ORDER BY relname, attnum)
-   FROM pg_attribute JOIN ({{untouched}}) AS t ON attrelid = relid JOIN pg_type ON pg_type.oid = atttypid
+   FROM pg_attribute JOIN untouched AS t ON attrelid = relid JOIN pg_type ON pg_type.oid = atttypid
   WHERE attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
     AND attname NOT IN ('id', 'whatsapp_id', 'name', 'message', 'role', 'created_at', 'updated_at', 'timestamp') AND attname NOT IN {{new_columns}}),
 (SELECT string_agg(format('the index %s keeps %s of %s unique across all businesses', indexrelid::regclass, keys, relname), E'\n' ORDER BY indexrelid)
    FROM (SELECT indexrelid, relname, array_to_string(ARRAY(SELECT pg_get_indexdef(indexrelid, n, true) FROM generate_series(1, indnkeyatts) AS n), ', ') AS keys
-           FROM pg_index JOIN ({{untouched}}) AS t ON indrelid = relid WHERE indisunique OR indisexclusion) AS i
+           FROM pg_index JOIN untouched AS t ON indrelid = relid WHERE indisunique OR indisexclusion) AS i
   WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
 (SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
   WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
     AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
 (SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
-   FROM pg_publication_tables JOIN ({{untouched}}) AS t ON tablename = relname AND schemaname = current_schema()),
+   FROM pg_publication_tables JOIN untouched AS t ON tablename = relname AND schemaname = current_schema()),
 (SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
    FROM (SELECT c.oid, relname, CASE atttypid WHEN 'smallint'::regtype THEN 32767 WHEN 'integer'::regtype THEN 2147483647 ELSE 9223372036854775807 END AS highest
-           FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attname = 'id' WHERE c.oid IN {{both}}) AS ids
+           FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attname = 'id' WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS ids
    JOIN pg_attrdef ON adrelid = ids.oid JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid
    JOIN pg_sequences ON refobjid = to_regclass(format('%I.%I', schemaname, sequencename))
   WHERE last_value > 0.5 * highest),
@@ -31,5 +33,6 @@
    FROM (SELECT max(n) FILTER (WHERE relname = 'customers') AS customers, max(n) FILTER (WHERE relname = 'conversations') AS messages
            FROM (SELECT relname, CASE WHEN reltuples < 0 OR relpages = 0 THEN pg_relation_size(relid) / 150
                                       ELSE reltuples::float8 / relpages * (pg_relation_size(relid) / current_setting('block_size')::int) END AS n
-                   FROM ({{untouched}}) AS t JOIN pg_class USING (relname) WHERE pg_class.oid = relid) AS sizes) AS totals
+                   FROM untouched AS t JOIN pg_class USING (relname) WHERE pg_class.oid = relid) AS sizes) AS totals
   WHERE customers + messages >= 100000)
+) AS sentences

@@ -1,4 +1,5 @@
--- What a rollback keeps, and what it does not.
+-- What a rollback keeps, and what it does not. A sentence a line.
+SELECT concat_ws(E'\n',
 'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '{{default}}'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
@@ -15,15 +16,16 @@
         -- What goes with a column of the two tables and is not ours.
 (SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
-              FROM pg_constraint AS k WHERE conrelid IN {{both}} AND contype <> 'n' AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
+              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
                    SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN {{new_columns}})
             UNION ALL SELECT pg_get_indexdef(indexrelid)
               FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
-             WHERE indrelid IN {{both}} AND relname <> ALL ('{{{our_names}}}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+             WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relname <> ALL ('{{{our_names}}}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
                AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
                             WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN {{new_columns}})
             UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
               FROM pg_attribute, aclexplode(attacl)
-             WHERE attrelid IN {{both}} AND attname IN {{new_columns}} AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
+             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN {{new_columns}} AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
             UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
-             WHERE stxrelid IN {{both}} AND attname IN {{new_columns}}) AS l (definition))
+             WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN {{new_columns}}) AS l (definition))
+) AS sentences

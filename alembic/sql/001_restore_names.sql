@@ -7,7 +7,8 @@ DECLARE
     lost bigint;
 BEGIN
     IF EXISTS (SELECT FROM multi_tenant_archive.default_customers) THEN
-        {{team_triggers}}
+        SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
+        EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
         UPDATE customers AS c SET whatsapp_user_id = d.whatsapp_user_id, username = d.username
           FROM multi_tenant_archive.default_customers AS d
          WHERE (d.id, d.whatsapp_id, d.created_at) = (c.id, c.whatsapp_id, c.created_at) AND c.business_id = '{{default}}';

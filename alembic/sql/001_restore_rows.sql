@@ -1,3 +1,4 @@
+-- Bring the archived rows back. Inputs: default, the id of the default business; those of 001_team_triggers.sql.
 DO $restore$
 DECLARE
     triggers_off text;
@@ -5,7 +6,8 @@ DECLARE
     restored bigint;
     lost bigint;
 BEGIN
-    {{team_triggers}}
+    SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
+    EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
     -- One statement: keys between the two tables, a team's own too, are asked at its end. Columns go by their names.
     EXECUTE (SELECT 'WITH ' || string_agg(format('%I_back AS (INSERT INTO %1$I (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM multi_tenant_archive.%1$I)',
                                                  relname, columns), ', ') || ' SELECT'

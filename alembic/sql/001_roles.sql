@@ -1,3 +1,4 @@
+-- Make the two roles, which belong to the whole server.
 DO $roles$
 DECLARE
     missing text;

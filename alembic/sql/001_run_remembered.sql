@@ -1,3 +1,4 @@
+-- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
 DO $remembered$
 DECLARE
     remembered text;

@@ -1,3 +1,5 @@
+-- What keeps this server and its workers from taking the tables. A sentence a line.
+SELECT concat_ws(E'\n',
 (SELECT format('this is Citus %s, and the steps need 12 or later: run ALTER EXTENSION citus UPDATE;', extversion)
    FROM pg_extension WHERE extname = 'citus' AND split_part(extversion, '.', 1)::int < 12),
 (SELECT 'this server is a worker: connect to the coordinator' FROM pg_dist_local_group WHERE groupid <> 0),
@@ -29,3 +31,4 @@ CASE WHEN current_setting('citus.shard_replication_factor') <> '1' THEN
    FROM pg_roles AS t, pg_roles AS me WHERE t.rolname = 'app_tenant' AND NOT t.rolcanlogin AND me.rolname = current_user AND NOT me.rolsuper AND NOT me.rolcreaterole),
 (SELECT format('role %s does not own database %I: as its owner: run ALTER DATABASE %2$I SET citus.propagate_set_commands = local;', current_user, datname)
    FROM pg_database WHERE datname = current_database() AND NOT pg_has_role(datdba, 'USAGE') AND NOT {{setting}})
+) AS sentences

@@ -1,3 +1,4 @@
+-- The comments on all that is in the schema, as statements: distributing a table loses them.
 SELECT format('COMMENT ON %s IS %L', what, description) AS statement FROM (
     SELECT CASE objsubid WHEN 0 THEN format('TABLE %s', objoid::regclass)
                 ELSE format('COLUMN %s.%I', objoid::regclass, (SELECT attname FROM pg_attribute WHERE attrelid = objoid AND attnum = objsubid)) END AS what, description, objoid AS tab

@@ -1,3 +1,4 @@
+-- Run the statements of citus_comments.sql. Input: comments, the table that keeps them.
 DO $comments$
 DECLARE
     comment text;

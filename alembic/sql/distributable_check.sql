@@ -1,3 +1,5 @@
+-- What keeps the schema from the form that Citus takes. A sentence a line; a line that is a query gives one.
+SELECT concat_ws(E'\n',
 CASE WHEN {{state}} <> '{{multi}}' THEN 'the database is not at revision 001: run alembic upgrade head;' END,
 CASE WHEN to_regclass('alembic_version_scale') IS NOT NULL AND EXISTS (
          SELECT FROM pg_attribute WHERE attrelid IN {{tables}} AND attname = 'id' AND atttypid <> 'bigint'::regtype) THEN
@@ -27,3 +29,4 @@ CASE WHEN to_regclass('alembic_version_scale') IS NOT NULL AND EXISTS (
 (SELECT string_agg(format('the policy %s of table %s holds a subquery, which Citus takes in a function only; keep its definition: run DROP POLICY %1$I ON %2$s;', polname, polrelid::regclass), E'\n')
    FROM pg_policy WHERE polrelid IN {{all}} AND polname <> 'app_tenant'
     AND replace(concat(pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), '( SELECT current_business_id() AS current_business_id)', '') ~* '\mselect\M')
+) AS sentences

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from alembic import op
 from app.tenancy.migration.ops import has_table
-from app.tenancy.migration.scripts import script
+from app.tenancy.migration.scripts import answer
 from app.tenancy.migration.state import MULTI, STATE
 from app.tenancy.migration.steps import options, refuse, step, wait_to_read
 
@@ -25,7 +25,8 @@ depends_on = None
 
 def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
-    refuse(script("000_check_tables.sql"))
+    refuse(answer("000_check_server.sql"))
+    refuse(answer("000_check_tables.sql"))
 
 
 def upgrade() -> None:
@@ -56,8 +57,8 @@ def upgrade() -> None:
 def check_downgrade() -> None:
     wait_to_read("customers", "conversations")
     if not options().drop_data:
-        refuse(script("000_check_empty.sql"), when=has_table("customers"))
-        refuse(script("000_check_empty_001.sql"), when=f"({STATE}) = '{MULTI}'")
+        refuse(answer("000_check_empty.sql"), when=has_table("customers"))
+        refuse(answer("000_check_empty_001.sql"), when=f"({STATE}) = '{MULTI}'")
 
 
 def downgrade() -> None:

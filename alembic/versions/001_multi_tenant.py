@@ -20,7 +20,7 @@ from app.tenancy.migration import access, ops
 from app.tenancy.migration.catalogue import adopted
 from app.tenancy.migration.distribution import SCALED, UNDO_FIRST
 from app.tenancy.migration.ops import has_column, has_constraint, has_table
-from app.tenancy.migration.scripts import script
+from app.tenancy.migration.scripts import answer, script
 from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
 from app.tenancy.migration.steps import (
     announce,
@@ -57,6 +57,10 @@ NEW_COLUMNS = {
     "customers": ("business_id", "whatsapp_user_id", "username"),
     "conversations": ("business_id", "whatsapp_number_id", "whatsapp_message_id"),
 }
+GLOBAL_UNIQUE = (
+    "(indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')"
+)
+"""SQL condition on a row of pg_index: it keeps whatsapp_id unique in the whole database."""
 NAIVE = "atttypid = 'timestamp'::regtype"
 TIMES = {"customers": "created_at,updated_at", "conversations": "timestamp,created_at"}
 KEYS = ("fk_customers_businesses", "fk_conversations_businesses", "fk_conversations_whatsapp_numbers")
@@ -92,14 +96,16 @@ DEFAULT_CHANGED = (
 
 def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
-    notice(sql("notices"))
-    refuse(script("000_check_tables.sql"))  # a database may have come to 000 long ago
-    refuse(sql("check_upgrade"))
+    notice(lines("notices"))
+    refuse(answer("000_check_server.sql"))
+    refuse(answer("000_check_tables.sql"))  # a database may have come to 000 long ago
+    for check in ("check_upgrade", "check_both", "check_tables", "check_roles"):
+        refuse(lines(check))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
-    refuse(sql("check_archive"), when=archived)
+    refuse(lines("check_archive"), when=archived)
     ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
-    refuse(sql("check_archived_ids"), when=ids)
-    notice(sql("former_roles"), when=f"NOT {has_constraint('conversations', 'fk_conversations_businesses')}")
+    refuse(lines("check_archived_ids"), when=ids)
+    notice(lines("notice_roles"), when=f"NOT {has_constraint('conversations', 'fk_conversations_businesses')}")
 
 
 def upgrade() -> None:
@@ -120,7 +126,7 @@ def upgrade() -> None:
 def check_downgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse_rollback()
-    announce(sql("report"), when=_fresh())
+    announce(lines("report"), when=_fresh())
 
 
 def downgrade() -> None:
@@ -150,17 +156,16 @@ def create_memory() -> None:
             emit(f"INSERT INTO {MEMORY} ({columns}) SELECT {columns} FROM {_canonical()}")
 
 
-def remember(phase: str, kind: str, statements: str) -> None:
+def remember(query: str) -> None:
     """Keep statements for the rollback, in the transaction of the change that they undo; each once.
 
     Args:
-        phase: when the rollback runs them: "customers" or "conversations", in the step that gives that table back,
-            after the new columns are gone; "end", in its last step. Other phases are asked for by name.
-        kind: what they give back, in a word or two, such as "grant".
-        statements: SQL query of three text columns: the statement; a column of the table and a role without which
-            it is not run, or NULL.
+        query: SQL query of five text columns. phase: when the rollback runs it: "customers" or "conversations", in the
+            step that gives that table back, after the new columns are gone; "end", in its last step; other phases are
+            asked for by name. kind: what it gives back, in a word or two, such as "grant". statement: NULL is not kept.
+            needs_column and needs_role: a column of the table and a role without which it is not run, or NULL.
     """
-    emit(sql("remember", phase=phase, kind=kind, statements=statements))
+    emit(sql("remember", query=query))
 
 
 def remembered(phase: str) -> str:
@@ -169,23 +174,23 @@ def remembered(phase: str) -> str:
 
 
 def complete_memory() -> None:
-    everything = f"SELECT count(*)::text, NULL, NULL FROM {MEMORY}"
+    everything = f"SELECT 'fact', 'number of rows', count(*)::text, NULL, NULL FROM {MEMORY}"
     done = f"EXISTS (SELECT FROM {MEMORY} WHERE kind = 'number of rows')"
     with step("what a rollback gives back is complete", done=done):
-        remember("fact", "number of rows", everything)
+        remember(everything)
 
 
 def create_roles() -> None:
     with step("roles app_tenant and app_service", done="false"):
         emit(sql("roles"))
-        remember("end", "membership", sql("leave_roles"))
+        remember(sql("leave_roles"))
         emit_each(sql("grant_roles"))
 
 
 def create_new_tables() -> None:
     made = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
-        emit(sql("bring_back", create=sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH)))
+        emit(sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH))
         emit_each(sql("comments", tables=",".join(NEW_TABLES)))
         ops.create_functions()
         for table in NEW_TABLES:
@@ -209,14 +214,15 @@ def create_new_tables() -> None:
         name = literal(options().default_business_name)
         emit(f"INSERT INTO businesses (id, name) VALUES ('{DEFAULT}', {name}) ON CONFLICT (id) DO NOTHING")
         # What was brought back holds what a team added: it is always kept.
-        remember("fact", "the new tables as made", f"SELECT {sql('as_made')}, NULL, NULL WHERE {made}")
+        as_made = f"SELECT 'fact', 'the new tables as made', {lines('as_made')}, NULL, NULL WHERE {made}"
+        remember(as_made)
 
 
 def rename_equal_indexes() -> None:
     done = has_constraint("conversations", "fk_conversations_businesses")
     by_id, by_time = (ops.equal_index("conversations", column) for column in ("whatsapp_id", '"timestamp"'))
     with step("canonical names of equal indexes", done=done):
-        remember("conversations", "index name", sql("former_index_names", by_id=by_id, by_time=by_time))
+        remember(sql("remember_index_names", by_id=by_id, by_time=by_time))
         ops.rename_equal_index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
         ops.rename_equal_index("ix_conversations_timestamp", "conversations", '"timestamp"')
 
@@ -233,8 +239,7 @@ def extend(table: str) -> None:
             f"ALTER TABLE {table} ADD CONSTRAINT fk_{table}_businesses FOREIGN KEY (business_id) "
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
-        emit(sql("times", table=table, times=TIMES[table], retyped=NAIVE))
-        emit_each(sql("widen_whatsapp_id", table=table))
+        emit(sql("retype", table=table, times=TIMES[table], retyped=NAIVE))
         if table == "customers":
             emit("ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255)")
             emit("ALTER TABLE customers ADD COLUMN username varchar(255)")
@@ -253,7 +258,7 @@ def extend(table: str) -> None:
 
 def confine(table: str) -> None:
     """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
-    remember(table, "privilege", access.give_back_to_former_roles(table))
+    remember(f"SELECT '{table}', 'privilege', former.* FROM ({access.give_back_to_former_roles(table)}) AS former")
     emit_each(access.take_from_former_roles(table))
     ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
     ops.create_tenant_policies(table)
@@ -268,14 +273,8 @@ def was_confined(table: str) -> str:
 
 def remember_form(table: str) -> None:
     """The table as it is: types, defaults, comments, row level security, grants, and the indexes built anew."""
-    remember("fact", "adopted", f"SELECT line, NULL, NULL FROM ({adopted(table)}) AS adopted (line)")
-    remember(f"{table} times", "type", sql("former_types", table=table, times=TIMES[table]))
-    remember(f"{table} times", "default", sql("former_defaults", table=table, times=TIMES[table]))
-    remember(f"{table} whatsapp_id", "type", sql("former_width", table=table))
-    remember(table, "comment", sql("former_comments", table=table, columns=COLUMNS[table]))
-    remember(table, "access", sql("former_access", table=table))
-    on_times = sql("time_indexes", table=table, times=TIMES[table], retyped=NAIVE)
-    remember("upgrade", f"index of {table}", f"SELECT pg_get_indexdef(i), NULL, NULL FROM ({on_times}) AS t (i)")
+    form = {"columns": COLUMNS[table], "times": TIMES[table], "retyped": NAIVE, "adopted": adopted(table)}
+    remember(sql("remember_form", table=table, **form))
 
 
 def build_indexes() -> None:
@@ -298,9 +297,7 @@ def swap_unique_customers() -> None:
     done = has_constraint("customers", ONE_PER_BUSINESS)
     with step("customers: unique in a business", done=done, lock="customers"):
         equal = ops.equal_index("customers", "whatsapp_id")
-        remember("customers", "plain index", sql("former_plain", equal=equal))
-        remember("unique", "index", sql("former_unique", part="index"))
-        remember("customers", "unique", sql("former_unique", part="name"))
+        remember(sql("remember_unique", equal=equal))
         emit(f"ALTER TABLE customers ADD CONSTRAINT {ONE_PER_BUSINESS} UNIQUE USING INDEX {ONE_PER_BUSINESS}")
         emit_each(sql("swap_unique"))
         ops.rename_equal_index("ix_customers_whatsapp_id", "customers", "whatsapp_id")
@@ -309,7 +306,6 @@ def swap_unique_customers() -> None:
 def restore_archive() -> None:
     archived = "NOT {}".format(has_table("multi_tenant_archive.conversations"))
     with step("restore the rows of multi_tenant_archive", done=archived, lock="conversations"):
-        # Events of triggers: 4 INSERT, 8 DELETE, 16 UPDATE.
         emit(sql("restore_rows", moving=_oids(COLUMNS), events="20", **{"except": "set_updated_at"}))
     done = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("restore user names, drop multi_tenant_archive", done=done, lock="customers"):
@@ -320,12 +316,13 @@ def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
     refuse(literal(UNDO_FIRST), when=SCALED)
     fresh = f"{_fresh()} AND NOT {SCALED}"
-    refuse(sql("check_owner"), when=has_table("businesses"))
+    refuse(lines("check_owner"), when=has_table("businesses"))
     if not options().canonical:
         refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")
-        refuse(sql("check_memory"), when=f"{has_table('businesses')} AND {MEMORY_IS_OURS}")
-    refuse(sql("check_downgrade"), when=fresh)
-    refuse(sql("check_keys"), when=fresh)
+        refuse(lines("check_memory"), when=f"{has_table('businesses')} AND {MEMORY_IS_OURS}")
+    refuse(lines("check_both"), when=fresh)
+    refuse(lines("check_downgrade"), when=fresh)
+    refuse(lines("check_keys"), when=fresh)
 
 
 def freeze(table: str) -> None:
@@ -422,16 +419,19 @@ def sql(name: str, **values: str) -> str:
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
-    both = _oids(COLUMNS)
+    objects = {
+        "both": _oids(COLUMNS),
+        "new": _oids(NEW_TABLES),
+        "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
+        "keys": f"({', '.join(map(literal, KEYS))})",
+    }
+    as_made = f"SELECT statement FROM {memory} WHERE kind = 'the new tables as made'"
     fixed = {
-        "row_types": script("000_row_types.sql"),
-        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=both)),
-        "gone": script(
-            "000_dependents.sql", retyped=script("001_gone.sql", both=both, memory=memory, new_columns=new_columns)
-        ),
+        **objects,
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({_fresh()})",
+        "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql', **objects)})",
+        "global_unique": GLOBAL_UNIQUE,
         "frozen": FROZEN,
         "memory": memory,
         "links": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0",
@@ -440,11 +440,7 @@ def sql(name: str, **values: str) -> str:
             f"%1$s.business_id <> '{DEFAULT}' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)"
         ),
         "new_tables": ",".join(NEW_TABLES),
-        "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
         "our_names": ",".join((*KEYS, *INDEXES)),
-        "both": both,
-        "new": _oids(NEW_TABLES),
-        "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
         **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
         **{f"acl_{table}": access.acl(table) for table in COLUMNS},
         "strangers": access.strangers(),
@@ -454,13 +450,17 @@ def sql(name: str, **values: str) -> str:
         "unconfined": access.UNCONFINED,
         "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
         "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
-        "keys": f"({', '.join(map(literal, KEYS))})",
         "new_columns": new_columns,
         **longest,
         **{f"moved_{table}": moved.format(f"coalesce({longest[f'longest_{table}']}, 2147483647)") for table in COLUMNS},
         **_columns(),
     }
     return script(f"001_{name}.sql", **fixed, **values)
+
+
+def lines(name: str) -> str:
+    """A script of sentences, a line each, as an SQL expression."""
+    return f"(\n{sql(name)}\n)"
 
 
 def _canonical() -> str:

@@ -1,23 +1,37 @@
 """The SQL of a revision that is longer than a line, kept in files beside the folder of the revisions."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from alembic import op
 
 
 def script(name: str, /, **values: str) -> str:
-    """The text of `<name>` in the folder `sql` beside that of its revision, whose identifier it begins with.
+    """The text of the file `name`, in the folder `sql` beside that of its revision, whose identifier it begins with.
 
-    `{{key}}` stands for a value, or for that script of the revision.
+    `{{key}}` stands for the value of that key, `{{> file}}` for a file of the folder, which takes the same values.
+
+    Raises:
+        KeyError: a key has no value.
+        FileNotFoundError: the file, or one that it includes, is not there.
     """
     directory = op.get_context().script
     assert directory is not None  # noqa: S101
-    revision = name.split("_")[0]
-    versions = Path(directory.get_revision(revision).path).parent
-    text = (versions.parent / "sql" / name).read_text(encoding="utf-8")
+    versions = Path(directory.get_revision(name.split("_")[0]).path).parent
+    return filled(versions.parent / "sql", name, values)
+
+
+def filled(folder: Path, name: str, values: Mapping[str, str]) -> str:
+    """The text of a file of the folder with its values and the files that it includes."""
 
     def fill(key: re.Match[str]) -> str:
-        return values[key[1]] if key[1] in values else script(f"{revision}_{key[1]}.sql", **values)
+        return f"\n{filled(folder, key['file'], values)}\n" if key["file"] else values[key["value"]]
 
-    return re.sub(r"{{(\w+)}}", fill, text).strip()  # in one go: a value is never searched
+    text = (folder / name).read_text(encoding="utf-8")
+    return re.sub(r"{{(?:> (?P<file>[\w.]+)|(?P<value>\w+))}}", fill, text).strip()  # at once: no value is searched
+
+
+def answer(name: str, /, **values: str) -> str:
+    """A file that is a query of one value, as an SQL expression."""
+    return f"(\n{script(name, **values)}\n)"

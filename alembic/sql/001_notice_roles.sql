@@ -1,5 +1,5 @@
--- Whoever works with the two tables is named, and what changes for it.
-(WITH held AS (
+-- Whoever works with the two tables is named, and what changes for it. A sentence a line.
+WITH held AS (
     SELECT 'customers' AS place, a.* FROM ({{acl_customers}}) AS a
     UNION ALL SELECT 'conversations', a.* FROM ({{acl_conversations}}) AS a
 ), named AS (
@@ -35,4 +35,4 @@ SELECT string_agg(what_changes, E'\n') FROM (
     UNION ALL
     SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
       FROM ({{reaching_objects}}) AS r GROUP BY object, reaches
-) AS said (what_changes))
+) AS said (what_changes)

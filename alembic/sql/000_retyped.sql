@@ -1,1 +1,0 @@
-SELECT relid, attnum, sibling IS NOT NULL, false FROM ({{columns}}) AS c WHERE misfit

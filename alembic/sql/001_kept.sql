@@ -1,5 +1,0 @@
-(EXISTS (SELECT FROM businesses WHERE id <> '{{default}}' OR {{changed}}) OR EXISTS (SELECT FROM whatsapp_numbers)
-        OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
-        OR EXISTS (SELECT FROM conversations WHERE {{links}}) OR EXISTS (SELECT FROM customers WHERE {{names}})
-        OR EXISTS (SELECT FROM customers WHERE {{moved_customers}}) OR EXISTS (SELECT FROM conversations WHERE {{moved_conversations}})
-        OR {{changed_tables}})
