@@ -45,8 +45,8 @@ def overhead(before: dict[str, list[float]], after: dict[str, list[float]]) -> s
 
 def moved(url: URL, name: str, direction: tuple[str, ...], arguments: argparse.Namespace) -> Run:
     """Move the tables while the bot works."""
-    arguments.rows = CUSTOMERS * 10  # so many customers each business has
-    return under_load(name, url, lambda: alembic(url, "-n", "scale", *direction), arguments, statements())
+    given = argparse.Namespace(**vars(arguments) | {"rows": CUSTOMERS * 10})  # so many customers each business has
+    return under_load(name, url, lambda: alembic(url, "-n", "scale", *direction), given, statements())
 
 
 def main() -> None:

@@ -122,11 +122,21 @@ def undistribute(url: URL) -> None:
     widen(url, "downgrade", "bigint", "writers-wait=yes")
 
 
-def fill(url: URL) -> None:
-    """Make it a database of two businesses at head, with a team's own comments, indexes and roles."""
-    load_legacy(url, messages=60)
+def fill(url: URL, *, adopted: bool = True) -> None:
+    """Make it a database of two businesses at head, with a team's own comments, indexes and columns.
+
+    Adopted tables number their ids by a sequence, those of this package by an identity.
+    """
+    if adopted:
+        load_legacy(url, messages=60)
     migrate(url)
     add_business(url)
+    if not adopted:
+        execute(url, "INSERT INTO customers (whatsapp_id, name) SELECT g::text, 'n' FROM generate_series(1, 20) AS g")
+        execute(
+            url,
+            "INSERT INTO conversations (whatsapp_id, message, role) SELECT '1', 'm', 'user' FROM generate_series(1, 60)",
+        )
     execute(url, OTHER_ROWS, *TEAM)
 
 

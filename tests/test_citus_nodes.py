@@ -58,9 +58,10 @@ def bot(spread: URL) -> Iterator[URL]:
         get_engine().dispose()
 
 
-def test_there_and_back_every_row_is_the_same() -> None:
+@pytest.mark.parametrize("adopted", [True, False], ids=["adopted", "made here"])
+def test_there_and_back_every_row_is_the_same(adopted: bool) -> None:
     with citus_database() as url:
-        fill(url)
+        fill(url, adopted=adopted)
         widen(url)
         before, form = everything(url), definition(url)
         distribute(url)

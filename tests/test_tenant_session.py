@@ -80,8 +80,12 @@ def test_the_scope_is_set_with_begin_and_leaves_with_the_transaction(database: U
         session.execute(text("SELECT 1"))
         session.commit()
         session.execute(text("SELECT 2"))
-    begin = f"BEGIN; SET LOCAL ROLE app_tenant; SET LOCAL app.business_id = '{A}'"
-    assert seen == [begin, "SELECT 1", begin, "SELECT 2"]
+    begin = (
+        "BEGIN; SET LOCAL citus.propagate_set_commands = local; "
+        f"SET LOCAL ROLE app_tenant; SET LOCAL app.business_id = '{A}'"
+    )
+    asked = "; SELECT pg_catalog.current_setting('citus.version', true)"  # once a connection
+    assert seen == [begin + asked, "SELECT 1", begin, "SELECT 2"]
     with Session(engine) as session:
         assert session.execute(WHO).one() == (database.username, "")
         session.execute(text("SET LOCAL role app_service"))  # the guard has gone with its session

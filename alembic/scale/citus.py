@@ -53,6 +53,10 @@ UNREACHABLE = (
     "which the coordinator connects (trust for its address, a certificate, or a password in its .pgpass)"
 )
 
+OTHERS = """(SELECT string_agg(format('the foreign key %s of table %s refers to %s, which comes back to one server: run ALTER TABLE %2$s DROP CONSTRAINT %1$I;',
+                          conname, conrelid::regclass, confrelid::regclass), E'\\n' ORDER BY conname)
+   FROM pg_constraint WHERE contype = 'f' AND confrelid IN ({tables}) AND conrelid NOT IN ({tables}))"""
+
 REACH = """DO $reach$
 DECLARE
     lost text;
@@ -100,6 +104,7 @@ def upgrade() -> None:
 
 
 def check_downgrade() -> None:
+    refuse(OTHERS.format(tables=", ".join(f"to_regclass('{table}')" for table in TABLES)))
     if not options().writers_wait:
         refuse(script("citus_check_downgrade.sql"))
 

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import connection as PlainConnection  # noqa: N812
 from psycopg2.extensions import cursor as PlainCursor  # noqa: N812
-from sqlalchemy import Connection, Delete, Engine, Table, Update, event
+from sqlalchemy import Connection, Delete, Engine, Table, Update, event, func, select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 
@@ -34,6 +34,9 @@ CLEAN = (
     "SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
 """What DISCARD ALL does, in a form that may share a message with COMMIT: a pooler gives the connection away after it."""
+
+ASK_CITUS = "; SELECT pg_catalog.current_setting('citus.version', true)"
+"""Follows the first beginning of a connection, in the same message."""
 
 NOT_CONFINED = (
     "The transaction is not confined to the tenant session's business, for it was ended beneath the session: "
@@ -150,6 +153,10 @@ class TenantConnection(PlainConnection):
     """Whether SQL written as text ran since role and business were last looked at."""
     unclean = False
     """Whether SQL written as text ran in this transaction: what it may have left goes with the end."""
+    citus: bool | None = None
+    """Whether the server is Citus's, once the first transaction of a scope has asked."""
+    opening = ""
+    """The statement that begins a transaction, where it is a message by itself."""
     known: PlainCursor | None = None
     """The cursor that SQLAlchemy is about to use."""
     _modes: tuple[Any, ...] | None = None
@@ -248,6 +255,14 @@ def tenant_connection(connection: Connection) -> TenantConnection:
     return raw
 
 
+def has_citus(connection: Connection) -> bool:
+    """Whether the server is Citus's, which takes no row lock in an INSERT; asked once a connection."""
+    raw = tenant_connection(connection)
+    if raw.citus is None:
+        raw.citus = connection.scalar(select(func.current_setting("citus.version", True))) is not None
+    return raw.citus
+
+
 def join(connection: Connection, scope: Scope) -> str:
     """Confine the savepoint that the connection is in, and return the SQL that gives back what was set before."""
     raw = tenant_connection(connection)
@@ -306,7 +321,14 @@ def _confine(connection: Connection, scope: Scope) -> None:
         if raw.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             raise TenantScopeError(CANNOT_JOIN)
         try:
-            connection.exec_driver_sql(f"{raw.begin()}; {scope.sql}")
+            if raw.citus:  # it passes the whole message on to the workers, where BEGIN would be a second one
+                raw.opening = raw.begin()
+                connection.exec_driver_sql(raw.opening)
+                connection.exec_driver_sql(scope.sql)
+            elif raw.citus is None:
+                raw.citus = connection.exec_driver_sql(f"{raw.begin()}; {scope.sql}{ASK_CITUS}").scalar() is not None
+            else:
+                connection.exec_driver_sql(f"{raw.begin()}; {scope.sql}")
         except DBAPIError as error:
             if last or not error.connection_invalidated:
                 raise
@@ -357,7 +379,7 @@ def _check(connection: Connection, cursor: PlainCursor, scope: Scope, context: A
         raw.check()
         if is_text(context.compiled):
             raw.unverified = raw.unclean = True
-    elif not context.statement.endswith(scope.sql):
+    elif not context.statement.endswith((scope.sql, scope.sql + ASK_CITUS)) and context.statement != raw.opening:
         raise TenantScopeError(NOT_CONFINED)
 
 

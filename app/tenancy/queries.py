@@ -13,6 +13,7 @@ from app.models.business import Business
 from app.models.conversation import Conversation
 from app.models.types import EXTRA_DIGIT, normalise_phone_number, without_extra_digit
 from app.models.whatsapp_number import WhatsappNumber
+from app.tenancy.connection import has_citus
 
 
 def route_webhook(
@@ -124,26 +125,22 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
 
     Index: conversations_pkey.
     """
-    asked = (
-        select(
-            Conversation.business_id,
-            Conversation.whatsapp_id,
-            Conversation.whatsapp_number_id,
-            literal(storable(answer)),
-            literal("assistant"),
+    here = (Conversation.business_id == message.business_id, Conversation.id == message.id)
+    if not has_citus(session.connection()):
+        place = select(Conversation.business_id, Conversation.whatsapp_id, Conversation.whatsapp_number_id)
+        asked = (
+            place.add_columns(literal(storable(answer)), literal("assistant")).where(*here).with_for_update(read=True)
         )
-        .where(Conversation.business_id == message.business_id, Conversation.id == message.id)
-        .with_for_update(read=True)
-    )
-    columns = ["business_id", "whatsapp_id", "whatsapp_number_id", "message", "role"]
-    statement = insert(Conversation).from_select(columns, asked).returning(Conversation)
-    if (answered := session.scalars(statement).one_or_none()) is not None:
-        return answered
-    return record_message(  # the message was deleted meanwhile
+        columns = ["business_id", "whatsapp_id", "whatsapp_number_id", "message", "role"]
+        statement = insert(Conversation).from_select(columns, asked).returning(Conversation)
+        if (answered := session.scalars(statement).one_or_none()) is not None:
+            return answered
+    there = session.scalars(select(Conversation).where(*here).with_for_update(read=True)).one_or_none()
+    return record_message(
         session,
         business_id=message.business_id,
-        whatsapp_id=message.whatsapp_id,
-        whatsapp_number_id=message.whatsapp_number_id,
+        whatsapp_id=(there or message).whatsapp_id,  # the message may have been deleted meanwhile
+        whatsapp_number_id=(there or message).whatsapp_number_id,
         message=answer,
         role="assistant",
     )[0]
