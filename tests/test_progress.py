@@ -6,16 +6,18 @@ import re
 import subprocess
 import termios
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import StringIO
 
 import psycopg2
 import pytest
 from rich.console import Console
-from sqlalchemy import URL
+from sqlalchemy import URL, StaticPool, create_engine
 
+from alembic import command
 from app.tenancy.migration.progress import Look, View, timed
-from tests.support import alembic_process, check, execute, plain, psql, run_alembic, script
+from tests.support import alembic_config, alembic_process, check, execute, plain, psql, run_alembic, script, wait_until
 from tests.test_locks import SNAPSHOT, open_transaction
 
 WAITS = r"waiting for pid {} of user {}, in a transaction since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
@@ -156,6 +158,20 @@ def test_it_does_without_a_second_connection(canonical: URL) -> None:
         execute(postgres, f"ALTER DATABASE {canonical.database} ALLOW_CONNECTIONS true")
         assert process.wait(60) == 0, rest
     assert "Traceback" not in rest
+    check(canonical)
+
+
+def test_a_connection_that_was_handed_over_is_looked_at_from_another(canonical: URL) -> None:
+    """Even where the caller's pool has one connection for everybody."""
+    looks = "pid <> pg_backend_pid() AND datname = current_database() AND query LIKE '%pg_blocking_pids%'"
+    config = alembic_config()
+    config.attributes["connection"] = engine = create_engine(canonical, poolclass=StaticPool)
+    with open_transaction(canonical, "SELECT FROM customers") as blocker, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(command.upgrade, config, "head")
+        wait_until(canonical, f"EXISTS (SELECT FROM pg_stat_activity WHERE {looks})")
+        blocker.rollback()
+        run.result()
+    engine.dispose()
     check(canonical)
 
 
