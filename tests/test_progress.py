@@ -221,12 +221,12 @@ def test_the_script_of_psql_says_its_steps(canonical: URL) -> None:
 
 
 def test_the_script_of_the_dashboard_says_its_steps_as_notices(canonical: URL) -> None:
-    for command, revisions in (("upgrade", "head"), ("downgrade", "001:000")):
+    for name, revisions in (("upgrade", "head"), ("downgrade", "001:000")):
         connection = psycopg2.connect(plain(canonical))
         with connection, connection.cursor() as cursor:
-            cursor.execute(script(command, revisions, "single-transaction=yes"))
+            cursor.execute(script(name, revisions, "single-transaction=yes"))
         said = "".join(connection.notices)
         numbers = steps(said.replace("NOTICE:  ", ""))
         assert all(n[0][0] == 1 and len(n) == n[0][1] for n in numbers.values())
-        assert len(numbers) == (2 if command == "upgrade" else 1)
+        assert len(numbers) == (2 if name == "upgrade" else 1)
         connection.close()
