@@ -20,6 +20,7 @@ from tests.drift import Case, assert_found
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
+    ROOT,
     check,
     contents,
     engine_of,
@@ -31,6 +32,7 @@ from tests.support import (
     run_alembic,
     scalar,
 )
+from tests.test_documents import blocks, shell
 from tests.widening import definition, widen
 
 pytestmark = pytest.mark.citus
@@ -265,3 +267,15 @@ def test_routing_and_a_number_that_goes(bot: URL) -> None:
         session.delete(number)
         session.commit()
     assert rows(bot, "SELECT whatsapp_number_id FROM conversations WHERE message = 'm'") == [(None,)]
+
+
+def test_the_commands_of_the_document() -> None:
+    there, back = blocks("docs/scaling.md", "sh")
+    with citus_database(shards=2) as url:
+        fill(url)
+        before = everything(url)
+        for commands in (there, back):
+            done = shell(commands, ROOT, DATABASE_URL=plain(url))
+            assert done.returncode == 0, done.stderr
+        check(url)
+        assert everything(url) == before
