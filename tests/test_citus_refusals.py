@@ -294,13 +294,18 @@ def test_the_way_back_is_confirmed(ready: URL, make_database: MakeDatabase) -> N
         url,
         "CREATE TABLE pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text)",
         "INSERT INTO pg_dist_partition VALUES ('conversations', 'h', 's')",
-        "CREATE FUNCTION run_command_on_shards(regclass, text) RETURNS TABLE (shardid bigint, success bool, result text) "
-        "LANGUAGE sql AS $$ SELECT g, true, '700000' FROM generate_series(1, 10) AS g $$",
+        "CREATE FUNCTION citus_total_relation_size(regclass) RETURNS bigint LANGUAGE sql AS 'SELECT 1600000000'",
         "UPDATE alembic_version_scale SET version_num = 'citus'",
     )
     with pytest.raises(
-        CommandError, match="bringing 7,000,000 rows back makes everybody who writes wait for about 100 s"
+        CommandError,
+        match="bringing 1526 MB of customers and messages back makes everybody who writes wait for about 100 s",
     ) as said:
         widen(url, "downgrade", "bigint")
     assert commands(str(said.value)) == ["alembic -n scale -x writers-wait=yes downgrade bigint"]
     assert scalar(url, "SELECT version_num FROM alembic_version_scale") == "citus"
+
+
+def test_one_transaction_is_refused(ready: URL, make_database: MakeDatabase) -> None:
+    with pytest.raises(CommandError, match="run it without -x single-transaction=yes"):
+        widen(make_database(ready), "upgrade", "citus", "single-transaction=yes")
