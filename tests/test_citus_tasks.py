@@ -9,7 +9,7 @@ from sqlalchemy.orm import selectinload
 
 from app.db import BusinessSession, get_engine, tenant_session
 from app.models import Business, Conversation, Customer, User, WhatsappNumber
-from app.tenancy.queries import last_messages, record_message, route_webhook
+from app.tenancy.queries import last_messages, record_answer, record_message, route_webhook
 from tests.citus import citus_database, distribute, fill
 from tests.support import OTHER_ID, engine_of, environment, execute, plain, rows
 
