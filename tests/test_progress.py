@@ -217,7 +217,7 @@ def test_the_script_of_psql_says_its_steps(canonical: URL) -> None:
     done = psql(canonical, script())
     assert done.returncode == 0
     assert list(steps(done.stdout)) == ["Upgrading base -> 000", "Upgrading 000 -> 001"]
-    assert done.stdout.splitlines()[1] == "Upgrading 000 -> 001, step 1 of 23: what a rollback gives back"
+    assert re.match(r"Upgrading 000 -> 001, step 1 of \d+: what a rollback gives back$", done.stdout.splitlines()[1])
 
 
 def test_the_script_of_the_dashboard_says_its_steps_as_notices(canonical: URL) -> None:
