@@ -104,7 +104,7 @@ def connected() -> Iterator[Connection]:
             yield connection
         return
     where.append(url := url_of_run())
-    runner.refuse_pooler(url)
+    runner.refuse_pooler(url, SOURCE)
     engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
     event.listen(engine, "connect", runner.set_session_defaults)
     with engine.connect() as connection:

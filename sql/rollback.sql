@@ -85,6 +85,7 @@ BEGIN
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
+    WHEN widening IS NOT NULL THEN format('the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale upgrade bigint, then run this again', widening)
     WHEN level = 1 AND state IN ('many businesses', 'an upgrade was interrupted') THEN 'an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back'
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
@@ -98,6 +99,10 @@ END
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
                        to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
+                       (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+                          FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                           AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
                        (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
                        (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
@@ -125,96 +130,13 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
--- No row is deleted under a foreign key, whatever its ON DELETE says.
-DO $check$
-DECLARE
-    refusal text;
-    query text;
-BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        FOR query IN
-            WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
-            SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
-                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
-                                 conname, conrelid::regclass, confrelid::regclass),
-                          conrelid::regclass, confrelid::regclass,
-                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
-                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
-                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
-                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)
-              FROM pg_constraint JOIN moving AS it ON it.oid = confrelid LEFT JOIN moving AS own ON own.oid = conrelid
-             WHERE contype = 'f' LOOP
-            EXECUTE query INTO refusal;
-            IF refusal IS NOT NULL THEN
-                RAISE EXCEPTION '%', refusal;
-            END IF;
-        END LOOP;
-    END IF;
-END $check$;
-
-DO $report$
-DECLARE
-    lost text;
-BEGIN
-    IF (to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE'))) THEN
-        RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
-            SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
-            UNION ALL SELECT count(*), 'users' FROM users
-            UNION ALL SELECT count(*), 'customers of other businesses' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'messages of other businesses' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'own customers whose WhatsApp id is too long' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'own messages whose WhatsApp id is too long' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
-            UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647))
-            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
-            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'
-            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
-(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
-    SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
-      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-    UNION ALL SELECT concat_ws(' ', relname, relacl, relforcerowsecurity, relreplident, reloptions) FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-    UNION ALL SELECT concat_ws(' ', o.type, o.identity)
-      FROM (SELECT classid, objid, objsubid FROM pg_depend
-             WHERE refclassid = 'pg_class'::regclass AND refobjid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
-                OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT reltype FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')))
-                OR refclassid = 'pg_proc'::regclass AND refobjid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))) AS d
-      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
-      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
-      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
-     CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS o
-     WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
-       AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
-       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) AS t
-             WHERE n > 0), 'nothing, for there is nothing to keep');
-        -- What goes with a column of the two tables and is not ours.
-        lost := (SELECT string_agg(definition, '; ') FROM (
-            SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
-              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
-                   SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
-            UNION ALL SELECT pg_get_indexdef(indexrelid)
-              FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
-             WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-               AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-                            WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
-            UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
-              FROM pg_attribute, aclexplode(attacl)
-             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
-            UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
-             WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition));
-        IF lost IS NOT NULL THEN
-            RAISE NOTICE 'goes with the columns of the two tables; create it again after the next upgrade: %', lost;
-        END IF;
-    END IF;
-END $report$;
-
 DO $ask$
+#variable_conflict use_column
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
-    in_the_way_ text[] := '{}';
+    announced text[] := '{}';
+    in_the_way text[] := '{}';
     line text;
 BEGIN
     IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
@@ -264,34 +186,165 @@ CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE ki
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
-    'the schema multi_tenant_archive exists already, and a rollback would need the name: rename it (ALTER SCHEMA multi_tenant_archive RENAME TO ...)' END,
+    'the schema multi_tenant_archive exists already, and a rollback needs the name: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;' END,
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
-    format('role %s may not create the schema multi_tenant_archive: as an administrator run GRANT CREATE ON DATABASE %I TO %I',
+    format('role %s may not create the schema multi_tenant_archive: as an administrator run GRANT CREATE ON DATABASE %I TO %I;',
            current_user, current_database(), current_user) END,
-(SELECT format('the foreign key %s of table %s refers to business_id of %s, which the single-business schema does not have: drop it first (ALTER TABLE %2$s DROP CONSTRAINT %1$I)',
-               conname, conrelid::regclass, confrelid::regclass)
+(SELECT string_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
+                          conname, conrelid::regclass, confrelid::regclass, conname), E'\n' ORDER BY conname)
    FROM pg_constraint
   WHERE contype = 'f' AND conrelid NOT IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND conname NOT IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
-             SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')
-  LIMIT 1),
--- Of the columns that go, or change their type, all that depends on them and neither goes with them nor is ours.
-(WITH gone (oid, place, retyped) AS (
-    SELECT attrelid, attnum, false FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
-    UNION ALL SELECT attrelid, attnum, true FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
-                JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
-               WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')))
- SELECT format('this depends on what the rollback takes away: %s; drop it first, and create it again after the next upgrade',
-               string_agg(DISTINCT pg_describe_object(classid, objid, 0), ', '))
-   FROM pg_depend JOIN gone ON refclassid = 'pg_class'::regclass AND refobjid = oid AND refobjsubid = place
-  CROSS JOIN LATERAL pg_identify_object_as_address(classid, objid, objsubid) AS o (kind, names, arguments)
-  WHERE retyped AND (EXISTS (SELECT FROM pg_constraint WHERE pg_constraint.oid = objid AND classid = 'pg_constraint'::regclass AND contype <> 'n')
-         -- an index on what is computed from a time: the other type computes it otherwise, or cannot be indexed
-         OR EXISTS (SELECT FROM pg_index WHERE indexrelid = objid AND classid = 'pg_class'::regclass
-                       AND concat(indexprs, indpred) ~ (':varattno ' || refobjsubid || ' ')))
-     OR deptype = 'n' AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.oid = objid AND kind = 'table constraint' AND (contype = 'f' OR conrelid = gone.oid))
-        AND NOT (names[1] = current_schema() AND kind IN ('policy', 'trigger') AND names[2] = ANY ('{customers,conversations,user_businesses,users,whatsapp_numbers,businesses}')
-                 AND names[3] IN ('app_tenant', 'app_service', 'single_business', 'set_updated_at'))
- HAVING count(*) > 0)
+             SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
+UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
+            JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
+           WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
+            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
+ ), hung (classid, objid, objsubid, of_what, depth) AS (
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     WHERE attrelid = relid AND (
+           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
+        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
+    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
+      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
+           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
+                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
+           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
+           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
+           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
+           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
+     WHERE depth < 20
+ ), drops (described, of_what, depth, command) AS (
+    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
+                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
+                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
+           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
+           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
+           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
+           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
+           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
+           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
+    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
+    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
+    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
+    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
+    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
+    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
+    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
+    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
+    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
+    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
+) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
+           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
+           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
+           END
+      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
+      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
+      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
+      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
+      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
+      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
+ ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+   FROM lines)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
+                                 conname, conrelid::regclass, confrelid::regclass),
+                          conrelid::regclass, confrelid::regclass,
+                          (SELECT string_agg(format('o.%I = t.%I', a.attname, b.attname), ' AND ') FROM unnest(conkey, confkey) AS pair (x, y)
+                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
+                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
+                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
+                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+   FROM pg_constraint
+   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+     ON it.oid = confrelid
+   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+     ON own.oid = conrelid
+  WHERE contype = 'f')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+        announced := announced || string_to_array(array_to_string(ARRAY[
+-- What a rollback keeps, and what it does not.
+'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
+            SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
+            UNION ALL SELECT count(*), 'users' FROM users
+            UNION ALL SELECT count(*), 'customers of other businesses' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'messages of other businesses' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'own customers whose WhatsApp id is too long' FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'own messages whose WhatsApp id is too long' FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) AND business_id = '00000000-0000-0000-0000-000000000001'
+            UNION ALL SELECT count(*), 'user names of own customers' FROM customers WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_user_id, username) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647))
+            UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647))
+            UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE id = '00000000-0000-0000-0000-000000000001' AND to_jsonb(businesses) - '{id,created_at,updated_at}'::text[] IS DISTINCT FROM '{"name": "Default business", "business_type": "barberia", "settings": {}, "is_active": true}'
+            UNION ALL SELECT 1, 'set of changes to the new tables' WHERE ((SELECT statement FROM multi_tenant_rollback WHERE kind = 'the new tables as made') IS DISTINCT FROM -- A fingerprint of the new tables and of all that depends on them or on the two functions, a team's own things included.
+(SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
+    SELECT concat_ws(' ', relname, attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attacl, pg_get_expr(adbin, adrelid))
+      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+      LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE c.oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', relname, relacl, relforcerowsecurity, relreplident, reloptions) FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+    UNION ALL SELECT concat_ws(' ', o.type, o.identity)
+      FROM (SELECT classid, objid, objsubid FROM pg_depend
+             WHERE refclassid = 'pg_class'::regclass AND refobjid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))
+                OR refclassid = 'pg_type'::regclass AND refobjid IN (SELECT reltype FROM pg_class WHERE oid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')))
+                OR refclassid = 'pg_proc'::regclass AND refobjid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))) AS d
+      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
+      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+     CROSS JOIN LATERAL pg_identify_object(classid, objid, objsubid) AS o
+     WHERE o.type NOT LIKE 'toast %' AND tgisinternal IS NOT TRUE
+       AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
+       AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)))) AS t
+             WHERE n > 0), 'nothing, for there is nothing to keep'),
+        -- What goes with a column of the two tables and is not ours.
+(SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
+            SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
+              FROM pg_constraint AS k WHERE conrelid IN (to_regclass('customers'), to_regclass('conversations')) AND contype <> 'n' AND conname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND EXISTS (
+                   SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
+            UNION ALL SELECT pg_get_indexdef(indexrelid)
+              FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid
+             WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relname <> ALL ('{fk_customers_businesses,fk_conversations_businesses,fk_conversations_whatsapp_numbers,ix_conversations_timestamp,ix_conversations_whatsapp_id,ix_conversations_business_id_whatsapp_id_timestamp,ix_conversations_business_id_whatsapp_number_id,uq_conversations_business_id_whatsapp_message_id,uq_customers_business_id_whatsapp_user_id,uq_customers_business_id_whatsapp_id}') AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+               AND EXISTS (SELECT FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+                            WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id'))
+            UNION ALL SELECT format('GRANT %s (%I) ON %s TO %s', privilege_type, attname, attrelid::regclass, grantee::regrole)
+              FROM pg_attribute, aclexplode(attacl)
+             WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
+            UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
+             WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition))
         ]::text[], E'\n'), E'\n');
     END IF;
     FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
@@ -301,14 +354,17 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
         IF line LIKE 'SELECT %' THEN
             EXECUTE line INTO line;
         END IF;
-        in_the_way_ := array_append(in_the_way_, line);
+        in_the_way := array_append(in_the_way, line);
     END LOOP;
-    in_the_way_ := array_remove(in_the_way_, NULL);
-    IF cardinality(in_the_way_) = 1 THEN
-        RAISE EXCEPTION '%', in_the_way_[1];
-    ELSIF cardinality(in_the_way_) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way_), array_to_string(in_the_way_, E'\n- ');
+    in_the_way := array_remove(in_the_way, NULL);
+    IF cardinality(in_the_way) = 1 THEN
+        RAISE EXCEPTION '%', in_the_way[1];
+    ELSIF cardinality(in_the_way) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\n- ');
     END IF;
+    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
 END $ask$;
 
 BEGIN;
@@ -321,6 +377,7 @@ COMMIT;
 \echo 'Downgrading 001 -> 000, step 1 of 14: what a rollback gives back'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -391,6 +448,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 2 of 14: customers: only the default business writes'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -451,6 +509,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 3 of 14: conversations: only the default business writes'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -511,6 +570,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 4 of 14: user_businesses, users, whatsapp_numbers, businesses: read only'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -568,6 +628,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 5 of 14: move what one business cannot hold to multi_tenant_archive'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -586,6 +647,8 @@ BEGIN
 DO $archive$
 DECLARE
     kept text;
+    question text;
+    refusal text;
     numbers text;
     highest bigint;
     triggers_off text;
@@ -640,16 +703,8 @@ BEGIN
         PERFORM FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) FOR UPDATE;
         PERFORM FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) FOR UPDATE;
     END IF;
-    -- No row is deleted under a foreign key, whatever its ON DELETE says.
-DO $check$
-DECLARE
-    refusal text;
-    query text;
-BEGIN
-    IF true THEN
-        FOR query IN
-            WITH moving (oid, longest) AS (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')))
-            SELECT format($query$ SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s) $query$,
+    FOREACH question IN ARRAY coalesce(string_to_array(-- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
+(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
                           format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
                                  conname, conrelid::regclass, confrelid::regclass),
                           conrelid::regclass, confrelid::regclass,
@@ -657,16 +712,18 @@ BEGIN
                              JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
                              JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
                           format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)
-              FROM pg_constraint JOIN moving AS it ON it.oid = confrelid LEFT JOIN moving AS own ON own.oid = conrelid
-             WHERE contype = 'f' LOOP
-            EXECUTE query INTO refusal;
-            IF refusal IS NOT NULL THEN
-                RAISE EXCEPTION '%', refusal;
-            END IF;
-        END LOOP;
-    END IF;
-END $check$;
+                          CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+   FROM pg_constraint
+   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
+     ON it.oid = confrelid
+   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
+     ON own.oid = conrelid
+  WHERE contype = 'f'), E'\n'), '{}') LOOP
+        EXECUTE question INTO refusal;
+        IF refusal IS NOT NULL THEN
+            RAISE EXCEPTION '%', refusal;
+        END IF;
+    END LOOP;
     -- One statement: each row is archived as it was deleted, and a team's own keys between the two tables find both sides gone.
     WITH messages AS (DELETE FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) RETURNING *),
          people AS (DELETE FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) RETURNING *),
@@ -744,6 +801,7 @@ SET lock_timeout = '200ms';
 \echo 'Downgrading 001 -> 000, step 9 of 14: customers: back to one business'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -866,6 +924,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 10 of 14: conversations: back to one business'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1004,6 +1063,7 @@ BEGIN;
 \echo 'Downgrading 001 -> 000, step 13 of 14: put the new tables aside, drop functions and privileges'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1099,6 +1159,7 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 14 of 14: forget what a rollback gives back'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;

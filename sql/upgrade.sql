@@ -85,6 +85,7 @@ BEGIN
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
+    WHEN widening IS NOT NULL THEN format('the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale upgrade bigint, then run this again', widening)
     WHEN state = 'a rollback was interrupted' THEN 'a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade'
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
@@ -98,6 +99,10 @@ END
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
                        to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
+                       (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+                          FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                           AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
                        (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
                        (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
@@ -146,10 +151,12 @@ EXCEPTION WHEN lock_not_available THEN
 END $wait$;
 
 DO $ask$
+#variable_conflict use_column
 DECLARE
     refusals text[] := '{}';
     notices text[] := '{}';
-    in_the_way_ text[] := '{}';
+    announced text[] := '{}';
+    in_the_way text[] := '{}';
     line text;
 BEGIN
     IF true THEN
@@ -212,10 +219,10 @@ CASE WHEN current_setting('server_version_num')::int < 150000 THEN
                         ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
   WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
-    SELECT relid, attnum, sibling IS NOT NULL FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT relid, attnum, sibling IS NOT NULL, false FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
 -- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
 SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
        format_type(atttypid, atttypmod) AS actual,
@@ -240,18 +247,22 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
   LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
   LEFT JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
@@ -305,7 +316,7 @@ SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategor
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
    FROM lines),
 (SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
@@ -634,431 +645,6 @@ SELECT oid AS relid, relname FROM pg_class
     END IF;
     IF true THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
-CASE WHEN current_setting('server_version_num')::int < 150000 THEN
-    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
-(SELECT format('%1$s is in schema %2$s, but new tables would go to %3$s (a role that sets its own search_path needs another): run ALTER DATABASE %4$I SET search_path TO %2$s, %5$s;',
-               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
-   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
-  WHERE there <> current_schema() LIMIT 1),
--- What is not a table cannot become one: its rows are copied.
-(SELECT string_agg(format('%1$s is a %2$s, not an ordinary table; let one take its place, into which its rows are copied, while the bot waits: run BEGIN; ALTER TABLE %1$s RENAME TO %1$s_before; %3$sCREATE TABLE %1$s (%4$s); INSERT INTO %1$s (%5$s) SELECT %6$s FROM %1$s_before; SELECT setval(pg_get_serial_sequence(''%1$s'', ''id''), coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); COMMIT;',
-               relname, kind, renames, columns, names, sources), E'\n' ORDER BY relname)
-   FROM (SELECT relname, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'p' THEN 'partitioned table' ELSE 'foreign table' END AS kind,
-                (SELECT format('ALTER INDEX %1$s RENAME TO %1$s_before; ', relname || '_pkey') WHERE to_regclass(relname || '_pkey') IS NOT NULL) AS renames,
-                string_agg(concat_ws(' ', quote_ident(coalesce(col, attname)), coalesce(type, format_type(atttypid, atttypmod)),
-                                     CASE WHEN col = 'id' THEN 'GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler = 'now()' THEN 'NOT NULL DEFAULT now()'
-                                          WHEN filler IS NOT NULL THEN 'NOT NULL' END), ', ' ORDER BY place, attnum) AS columns,
-                string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS names,
-                string_agg(format(CASE WHEN filler IS NULL THEN '%1$I' ELSE 'coalesce(%1$I, %2$s)' END, attname, replace(filler, 'now()', '''epoch''')), ', ' ORDER BY attnum) AS sources
-           FROM pg_class AS c CROSS JOIN LATERAL (
-                SELECT * FROM (SELECT * FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling) WHERE tab = relname) AS wanted
-                  FULL JOIN (SELECT attname, attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS there ON attname = col) AS pairs
-          WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('v', 'm', 'f', 'p')
-          GROUP BY c.oid, relname, relkind) AS strange),
-(SELECT format('table %1$s is missing: run CREATE TABLE %1$s (%2$s);', tab,
-               string_agg(format('%I %s%s', col, type, CASE WHEN col = 'id' THEN ' GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler IS NOT NULL THEN ' NOT NULL' END), ', ' ORDER BY place))
-   FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  WHERE to_regclass(tab) IS NULL AND (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) GROUP BY tab),
-
--- What a column of another type keeps from changing, the types, and the columns that are missing.
-(SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
-                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-   FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
-  WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped),
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
-    SELECT relid, attnum, sibling IS NOT NULL FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
-            JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
- ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
-     WHERE attrelid = relid AND (
-           d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
-        OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
-    UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
-      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
-      LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
-      LEFT JOIN pg_attrdef AS v ON hung.classid = 'pg_attrdef'::regclass AND v.oid = hung.objid
-      JOIN pg_depend AS d ON d.deptype = 'n' AND CASE
-           WHEN r.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = r.ev_class AND d.objid <> r.oid
-                                       AND EXISTS (SELECT FROM pg_class WHERE oid = r.ev_class AND relkind IN ('v', 'm'))
-           WHEN k.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = nullif(k.conindid, 0) AND k.contype <> 'f'
-           WHEN v.oid IS NOT NULL THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = v.adrelid AND d.refobjsubid = v.adnum
-           WHEN hung.classid = 'pg_class'::regclass THEN d.refclassid = 'pg_class'::regclass AND d.refobjid = hung.objid AND d.refobjsubid = hung.objsubid AND hung.objsubid > 0
-           ELSE d.refclassid = hung.classid AND d.refobjid = hung.objid END
-     WHERE depth < 20
- ), drops (described, of_what, depth, command) AS (
-    SELECT coalesce(CASE WHEN v.relkind IN ('v', 'm') THEN pg_describe_object('pg_class'::regclass, v.oid, 0) END,
-                    CASE WHEN a.attrelid IS NOT NULL THEN pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum) END,
-                    pg_describe_object(classid, objid, objsubid)), of_what, depth, CASE
-           WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
-           WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
-           WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, r.ev_class::regclass)
-           WHEN p.oid IS NOT NULL THEN format('DROP POLICY IF EXISTS %I ON %s', p.polname, p.polrelid::regclass)
-           WHEN t.oid IS NOT NULL THEN format('DROP TRIGGER IF EXISTS %I ON %s', t.tgname, t.tgrelid::regclass)
-           WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
-           WHEN x.indexrelid IS NOT NULL THEN format('DROP INDEX IF EXISTS %s', x.indexrelid::regclass)
-           WHEN f.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', f.oid::regprocedure)
-           WHEN a.attgenerated = 's' AND (a.attrelid::regclass::text, a.attname) IN (SELECT tab, col FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION IF EXISTS', a.attrelid::regclass, a.attname)
-           WHEN a.attrelid IS NOT NULL AND a.attgenerated <> '' THEN format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', a.attrelid::regclass, a.attname)
-           WHEN a.attrelid IS NOT NULL THEN format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', a.attrelid::regclass, a.attname)
-           WHEN b.oid IS NOT NULL THEN format('ALTER PUBLICATION %I DROP TABLE %s', (SELECT pubname FROM pg_publication WHERE oid = b.prpubid), b.prrelid::regclass)
-           END
-      FROM (SELECT classid, objid, objsubid, min(of_what) AS of_what, max(depth) AS depth FROM hung GROUP BY 1, 2, 3) AS hung
-      LEFT JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid LEFT JOIN pg_class AS v ON v.oid = ev_class
-      LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
-      LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
-      LEFT JOIN pg_constraint AS k ON classid = 'pg_constraint'::regclass AND k.oid = objid
-      LEFT JOIN pg_index AS x ON classid = 'pg_class'::regclass AND x.indexrelid = objid
-      LEFT JOIN pg_proc AS f ON classid = 'pg_proc'::regclass AND f.oid = objid
-      LEFT JOIN pg_attrdef AS d ON classid = 'pg_attrdef'::regclass AND d.oid = objid
-      LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
-      LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
- ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
-                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
-   FROM lines),
-(SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
-           WHEN typcategory = 'S' AND filler IS NOT NULL AND sibling IS NULL AND atttypid = 'varchar'::regtype AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', tab, col, type)
-           WHEN atttypid = 'timestamp'::regtype AND sibling IS NOT NULL AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE timestamp;', tab, col)
-           WHEN attgenerated = 's' AND format_type(atttypid, NULL) = ANY (fits::text[]) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION;', tab, col)
-           WHEN atttypid = 'smallint'::regtype AND type IN ('bigint', 'integer') AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE integer;', tab, col)
-           WHEN attgenerated = '' AND length IS NOT NULL THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE text USING %2$I%4$s%5$s;', tab, col,
-                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
-                CASE WHEN atttypid IN ('json'::regtype, 'jsonb'::regtype) THEN ' #>> ''{}''' ELSE '::text' END,
-                ', ALTER COLUMN ' || quote_ident(col) || ' SET DEFAULT (' || value || ')::text')
-           WHEN attgenerated = '' AND sibling IS NOT NULL AND typcategory IN ('S', 'D', 'N') THEN format('ALTER TABLE %1$s ALTER COLUMN %2$I %3$sTYPE timestamp USING %4$s%5$s;', tab, col,
-                CASE WHEN value IS NOT NULL THEN format('DROP DEFAULT, ALTER COLUMN %I ', col) END,
-                format(CASE typcategory WHEN 'N' THEN 'to_timestamp(CASE WHEN %1$I > 99999999999 THEN %1$I / 1000.0 ELSE %1$I END) AT TIME ZONE ''UTC''' ELSE '%I::timestamp' END, col),
-                CASE WHEN value IS NOT NULL THEN format(', ALTER COLUMN %I SET DEFAULT now()', col) END)
-           WHEN attgenerated = '' AND col = 'id' AND typcategory IN ('S', 'N') THEN format('ALTER TABLE %s ALTER COLUMN id DROP DEFAULT, ALTER COLUMN id TYPE bigint USING id::bigint;', tab)
-           ELSE concat((SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', k.conrelid::regclass, k.conname), '' ORDER BY k.contype)
-                          FROM pg_constraint AS p JOIN pg_constraint AS k ON k.oid = p.oid OR k.contype = 'f' AND k.conindid = p.conindid
-                         WHERE p.conrelid = relid AND p.contype = 'p' AND attnum = ANY (p.conkey)),
-                format('ALTER TABLE %s RENAME COLUMN %I TO %I; ', tab, col, col || '_before'),
-                CASE WHEN attnotnull AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL; ', tab, col || '_before') END,
-                format(added, tab, col, type)) END, E'\n' ORDER BY place)
-   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
-CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
-     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
-     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
-     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE misfit) AS c),
-(SELECT string_agg(format('column %s.%s (%s) is missing; if another column holds it, rename that one, together with the bot, else: run ', tab, col, type) || format(added, tab, col, type)
-                   || coalesce(' UPDATE ' || tab || ' SET ' || quote_ident(col) || ' = ' || (
-                          SELECT quote_ident(sibling) FROM pg_attribute WHERE attrelid = relid AND attname = sibling AND atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype)) || ';', ''),
-                   E'\n' ORDER BY place)
-   FROM (SELECT *, -- The statements that add a column, as a format of table, column and type.
-CASE WHEN col = 'id' THEN 'ALTER TABLE %s ADD COLUMN %I bigint GENERATED BY DEFAULT AS IDENTITY;'
-     WHEN filler IS NULL THEN 'ALTER TABLE %s ADD COLUMN %I %s;'
-     WHEN sibling IS NOT NULL THEN 'ALTER TABLE %1$s ADD COLUMN %2$I timestamp NOT NULL DEFAULT ''epoch''; ALTER TABLE %1$s ALTER COLUMN %2$I SET DEFAULT now();'
-     ELSE 'ALTER TABLE %s ADD COLUMN %I %s NOT NULL DEFAULT ' || filler || ';' END AS added FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE attnum IS NULL) AS c),
-
--- The ids.
-(SELECT string_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab), E'\n' ORDER BY place)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
-    AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
-(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
-                          format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab),
-                          relid::regclass), E'\n' ORDER BY place)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-  WHERE col = 'id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
-    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)),
-(SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
-               (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
-               (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
-  WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
-
--- NULLs: where there are any, the bot may write more.
-(SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
-               format('%1$s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run CREATE OR REPLACE FUNCTION fill_%2$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %3$L; CREATE TRIGGER fill_%2$s BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION fill_%2$s(); UPDATE %2$s SET %4$s WHERE %5$s; %6$s',
-                      names, tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls, proof),
-               format('%s: NULLs are allowed: run %s', names, proof)), E'\n' ORDER BY tab)
-   FROM (SELECT *, format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters) AS proof
-           FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
-                        string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
-                        string_agg(format('ALTER COLUMN %I SET NOT NULL', col), ', ' ORDER BY place) AS alters,
-                        string_agg(format('NEW.%1$I := coalesce(NEW.%1$I, %2$s);', col, filler), ' ' ORDER BY place) AS assignments,
-                        string_agg(format('%I = coalesce(%s)', col, concat_ws(', ', quote_ident(col), quote_ident(sibling), CASE WHEN sibling IS NULL THEN filler ELSE '''epoch''' END)), ', ' ORDER BY place) AS fills
-                   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-                  WHERE filler IS NOT NULL AND attgenerated = '' AND (NOT attnotnull OR EXISTS (
-                        SELECT FROM pg_constraint WHERE conrelid = relid AND contype = 'n' AND conkey = ARRAY[attnum] AND NOT convalidated))
-                  GROUP BY tab, relid) AS n) AS n),
-(SELECT 'customers.age is NOT NULL, but the age of a customer may not be known: run ALTER TABLE customers ALTER COLUMN age DROP NOT NULL;'
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
-
--- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-(SELECT format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
-               'customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);',
-               relid::regclass)
-   FROM (-- The columns that revision 000 needs, with what is found: `fits` are the types that do, `length` is the least that a
--- varchar must hold, `filler` stands where there was nothing, `sibling` is the other time of the row.
-SELECT wanted.*, t.relid, attnum, atttypid, attnotnull, attgenerated, typcategory, pg_get_expr(adbin, adrelid) AS value,
-       format_type(atttypid, atttypmod) AS actual,
-       NOT (format_type(atttypid, NULL) = ANY (fits::text[]) AND attgenerated = ''
-            AND NOT (atttypid = 'varchar'::regtype AND atttypmod BETWEEN 0 AND length + 3)
-            AND NOT (atttypid = 'timestamp'::regtype AND atttypmod >= 0)) AS misfit
-  FROM (VALUES
-    (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (2, 'customers', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, 'gen_random_uuid()::text', NULL),
-    (3, 'customers', 'name', 'varchar(100)', '{character varying,text}', 100, '''''', NULL),
-    (4, 'customers', 'age', 'integer', '{integer,bigint}', NULL, NULL, NULL),
-    (5, 'customers', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'updated_at'),
-    (6, 'customers', 'updated_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (7, 'conversations', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
-    (8, 'conversations', 'whatsapp_id', 'varchar(50)', '{character varying,text}', 50, '''''', NULL),
-    (9, 'conversations', 'message', 'text', '{character varying,text}', 10485761, '''''', NULL),
-    (10, 'conversations', 'role', 'varchar(20)', '{character varying,text}', 20, '''user''', NULL),
-    (11, 'conversations', 'timestamp', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'created_at'),
-    (12, 'conversations', 'created_at', 'timestamp', '{timestamp without time zone,timestamp with time zone}', NULL, 'now()', 'timestamp')
-) AS wanted (place, tab, col, type, fits, length, filler, sibling)
-  JOIN (SELECT oid AS relid, relname FROM pg_class WHERE relkind = 'r' AND oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t ON relname = tab
-  LEFT JOIN pg_attribute ON attrelid = relid AND attname = col
-  LEFT JOIN pg_type ON pg_type.oid = atttypid
-  LEFT JOIN pg_attrdef ON adrelid = relid AND adnum = attnum) AS c
-  WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
-            AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
-                              AND pg_get_indexdef(indexrelid) ~ CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polrelid = relid AND polname = 'app_tenant')
-                                                                     THEN ' USING btree \((business_id, )?whatsapp_id\)$' ELSE ' USING btree \(whatsapp_id\)$' END)
-            AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before'))),
 -- The rights of whoever runs it.
 (SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
@@ -1192,25 +778,29 @@ SELECT oid AS relid, relname FROM pg_class
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
 (SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
-    SELECT attrelid, attnum, attname <> 'whatsapp_id' FROM pg_attribute
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
+    SELECT attrelid, attnum, attname <> 'whatsapp_id', false FROM pg_attribute
  WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
    AND (attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype
         OR attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258)
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
@@ -1264,7 +854,7 @@ SELECT oid AS relid, relname FROM pg_class
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
    FROM lines),
 (SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
@@ -1688,14 +1278,17 @@ SELECT everything.rolname::text
         IF line LIKE 'SELECT %' THEN
             EXECUTE line INTO line;
         END IF;
-        in_the_way_ := array_append(in_the_way_, line);
+        in_the_way := array_append(in_the_way, line);
     END LOOP;
-    in_the_way_ := array_remove(in_the_way_, NULL);
-    IF cardinality(in_the_way_) = 1 THEN
-        RAISE EXCEPTION '%', in_the_way_[1];
-    ELSIF cardinality(in_the_way_) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way_), array_to_string(in_the_way_, E'\n- ');
+    in_the_way := array_remove(in_the_way, NULL);
+    IF cardinality(in_the_way) = 1 THEN
+        RAISE EXCEPTION '%', in_the_way[1];
+    ELSIF cardinality(in_the_way) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\n- ');
     END IF;
+    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
 END $ask$;
 
 BEGIN;
@@ -1711,6 +1304,7 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 \echo 'Upgrading base -> 000, step 1 of 1: the single-business tables'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1792,6 +1386,7 @@ COMMIT;
 \echo 'Upgrading 000 -> 001, step 1 of 23: what a rollback gives back'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1862,6 +1457,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 2 of 23: roles app_tenant and app_service'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -1947,6 +1543,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 3 of 23: businesses, whatsapp_numbers, users, user_businesses'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -2310,6 +1907,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 4 of 23: canonical names of equal indexes'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -2371,6 +1969,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 5 of 23: customers: business_id, time zones, row level security'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -2402,6 +2001,9 @@ SELECT format('column %s.%s: collation %s', 'customers', attname, CASE WHEN attc
         ELSE 'default' END)
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('customers') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('column %s.%s: type %s', 'customers', attname, format_type(atttypid, atttypmod))
+  FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
 UNION ALL
 SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
   FROM pg_class WHERE oid = to_regclass('customers') AND relpersistence <> 'p'
@@ -2708,6 +2310,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 6 of 23: conversations: business_id, time zones, row level security'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -2739,6 +2342,9 @@ SELECT format('column %s.%s: collation %s', 'conversations', attname, CASE WHEN 
         ELSE 'default' END)
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND attcollation <> typcollation
+UNION ALL
+SELECT format('column %s.%s: type %s', 'conversations', attname, format_type(atttypid, atttypmod))
+  FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
 UNION ALL
 SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
   FROM pg_class WHERE oid = to_regclass('conversations') AND relpersistence <> 'p'
@@ -3144,6 +2750,7 @@ SET lock_timeout = '200ms';
 \echo 'Upgrading 000 -> 001, step 20 of 23: customers: unique in a business'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -3247,6 +2854,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 21 of 23: restore the rows of multi_tenant_archive'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -3324,6 +2932,7 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 22 of 23: restore user names, drop multi_tenant_archive'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
@@ -3399,6 +3008,7 @@ BEGIN;
 \echo 'Upgrading 000 -> 001, step 23 of 23: what a rollback gives back is complete'
 
 DO $step$
+#variable_conflict use_column
 DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;

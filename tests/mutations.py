@@ -50,7 +50,7 @@ FROM_THE_CATALOGUE = {
          WHERE contype = 'f' AND cardinality(conkey) > 1 AND conrelid IN ({OURS})""",
     "CHECKs dropped": f"""
         SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint
-         WHERE contype = 'c' AND conrelid IN ({OURS})""",
+         WHERE contype = 'c' AND conrelid IN ({OURS}) AND conname <> 'whatsapp_bot_schema'""",
     "TRUNCATE granted": f"SELECT format('GRANT TRUNCATE ON %s TO app_tenant', oid::regclass) FROM pg_class WHERE oid IN ({OURS}) AND relkind = 'r'",
     "open to everybody": f"SELECT format('GRANT SELECT ON %s TO PUBLIC', oid::regclass) FROM pg_class WHERE oid IN ({OURS}) AND relkind = 'r'",
     "search_path": "SELECT format('ALTER FUNCTION %s RESET search_path', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'public'::regnamespace",

@@ -151,7 +151,7 @@ def test_a_role_that_may_not_create_tables(role: URL) -> None:
 def test_a_role_that_may_not_create_roles(empty: URL, role: URL, migrated_template: URL) -> None:
     execute(empty, f"GRANT CREATE ON SCHEMA public TO {role.username}")
     sentence = refusal_of(role, tables=())
-    assert sentence.startswith(f"role {role.username} may not create or grant the roles app_tenant and app_service: ")
+    assert sentence.startswith(f"role {role.username} may not create or grant the roles app_tenant and app_service, ")
     assert f"GRANT app_tenant, app_service TO {role.username};" in sentence
 
 

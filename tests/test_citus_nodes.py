@@ -12,6 +12,7 @@ from psycopg2.extensions import set_wait_callback
 from sqlalchemy import URL
 
 from tests.citus import attacked, citus_database, distribute, fill, undistribute
+from tests.documents import blocks, shell
 from tests.drift import Case, assert_found
 from tests.support import (
     DEFAULT_ID,
@@ -28,7 +29,6 @@ from tests.support import (
     run_alembic,
     scalar,
 )
-from tests.test_documents import blocks, shell
 from tests.test_widen_refusals import commands
 from tests.widening import definition, widen
 

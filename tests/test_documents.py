@@ -4,6 +4,7 @@ import ast
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,11 @@ from sqlalchemy import URL
 
 from app.db import get_engine
 from app.models import Base
+from app.models.settings import BusinessSettings
+from app.tenancy.migration.steps import Options
+from app.tenancy.settings import Settings
 from tests.conftest import TOKEN_KEY, MakeDatabase
-from tests.documents import PLACEHOLDER as PLACEHOLDER
-from tests.documents import blocks as blocks
-from tests.documents import clone as clone
-from tests.documents import documents
-from tests.documents import shell as shell
+from tests.documents import PLACEHOLDER, blocks, clone, documents, shell
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -56,7 +56,7 @@ def test_the_first_hour(tmp_path: Path) -> None:
         "The Fade Room",
         "revision:         001",
         "Added 'Barbería Norte'",
-        "owner   ana@example.com",
+        "owner   marta@example.com",
         "001 (head)",
     ):
         assert said in after.stdout
@@ -247,6 +247,17 @@ def test_every_column_is_described() -> None:
         for table, text in zip(sections[1::2], sections[2::2], strict=True)
     }
     assert described == {table.name: {column.name for column in table.columns} for table in Base.metadata.sorted_tables}
+
+
+def test_every_setting_is_described() -> None:
+    """In docs/settings.md: the settings of the environment, the options of Alembic, and the validated keys of a business."""
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    parts = dict(zip(*[iter(re.split(r"^##+ (.*)$", text, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    assert {name for name in parts if name.isupper()} == {field.name.upper() for field in fields(Settings)}
+    options = set(re.findall(r"^\| `([a-z-]+)=", parts["Options of Alembic"], re.MULTILINE))
+    assert options == {field.name.replace("_", "-") for field in fields(Options)}
+    keys = set(re.findall(r"^\| `(\w+)` \|", parts["The settings of a business"], re.MULTILINE))
+    assert keys == set(BusinessSettings.model_fields)
 
 
 def test_the_figures_of_the_readme_are_those_of_the_results() -> None:

@@ -275,8 +275,6 @@ CASES: dict[str, Case] = {
     "sequence runs backwards": (
         "ALTER SEQUENCE customers_id_seq INCREMENT -1 MINVALUE -5", "sequence of customers.id: options expected increment 1, found", True,
     ),
-    "memory lost": ("DROP TABLE multi_tenant_rollback", "table multi_tenant_rollback: missing", False),
-    "default business lost": ("DELETE FROM businesses", "default business in businesses: missing", False),
 }  # fmt: skip
 
 

@@ -127,6 +127,14 @@ def test_an_adopted_column_that_was_made_narrower_is_widened(canonical: URL) -> 
     assert lines(canonical) == []
 
 
+def test_the_numbers_of_an_adopted_id_stay_open_to_tenants(canonical: URL) -> None:
+    migrate(canonical)
+    execute(canonical, "REVOKE USAGE ON SEQUENCE customers_id_seq FROM app_tenant")
+    assert lines(canonical) == ["privilege of app_tenant on sequence of customers.id: missing, expected USAGE"]
+    assert repaired(canonical)[0] == 0
+    assert lines(canonical) == []
+
+
 def test_both_legacy_forms_are_clean_after_the_upgrade(legacy: URL) -> None:
     migrate(legacy)
     assert lines(legacy) == []

@@ -179,6 +179,39 @@ CASES: dict[str, Case] = {
         "CREATE FUNCTION everybody() RETURNS SETOF customers LANGUAGE sql SECURITY DEFINER AS $$ SELECT * FROM public.customers $$",
         "function everybody(): not declared, found SECURITY DEFINER, names customers, and app_tenant may call it", False,
     ),
+    "function over a function": (
+        "CREATE FUNCTION inner_one() RETURNS bigint LANGUAGE sql AS $$ SELECT count(*) FROM public.customers $$; REVOKE EXECUTE ON "
+        "FUNCTION inner_one() FROM PUBLIC; CREATE FUNCTION outer_one() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT inner_one() $$",
+        "function outer_one(): not declared, found SECURITY DEFINER, names customers, and app_tenant may call it", False,
+    ),
+    "function over a view": (
+        "CREATE VIEW people AS SELECT * FROM customers; CREATE FUNCTION all_people() RETURNS SETOF people LANGUAGE sql SECURITY DEFINER "
+        "AS $$ TABLE people $$",
+        "function all_people(): not declared, found SECURITY DEFINER, names customers, and app_tenant may call it", False,
+    ),
+    "rule of a table of the team's": (
+        "CREATE TABLE wishes (wish text); CREATE RULE empties AS ON INSERT TO wishes DO ALSO DELETE FROM customers; "
+        "GRANT INSERT ON wishes TO app_tenant",
+        "table wishes: not declared, found a rule that reaches customers, and app_tenant may use the table", False,
+    ),
+    "memory lost": ("DROP TABLE multi_tenant_rollback", "table multi_tenant_rollback: missing", False),
+    "default business lost": ("DELETE FROM businesses", "default business in businesses: missing", False),
+    "a row of the memory lost": (
+        "DELETE FROM multi_tenant_rollback WHERE id = (SELECT min(id) FROM multi_tenant_rollback)",
+        "memory of the rollback in multi_tenant_rollback: missing", False,
+    ),
+    "whole seconds only": (
+        "ALTER TABLE conversations ALTER timestamp TYPE timestamptz(0)",
+        "column conversations.timestamp: type expected timestamp with time zone, found timestamp(0) with time zone", False,
+    ),
+    "memory read by a tenant": (
+        "GRANT SELECT (statement) ON multi_tenant_rollback TO app_tenant",
+        "privilege of app_tenant on column multi_tenant_rollback.statement: not declared, found SELECT", True,
+    ),
+    "numbers of a team's column": (
+        "ALTER TABLE customers ADD place serial; GRANT ALL ON SEQUENCE customers_place_seq TO app_tenant",
+        "privilege of app_tenant on sequence of customers.place: not declared, found SELECT, UPDATE, USAGE", True,
+    ),
     "function with a body of SQL": (
         "CREATE FUNCTION emails() RETURNS SETOF text SECURITY DEFINER BEGIN ATOMIC SELECT email::text FROM users; END",
         "function emails(): not declared, found SECURITY DEFINER, names users, and app_tenant may call it", False,

@@ -41,6 +41,7 @@ CASES: dict[str, Case] = {
     "the owner without row security": (
         "ALTER ROLE postgres SET row_security = off", "role postgres: not declared, found SET row_security=off", True,
     ),
+    "everybody without row security": ("ALTER ROLE ALL SET row_security = off", "role ALL: not declared, found SET row_security=off", True),
     "app_tenant elsewhere": ("ALTER ROLE app_tenant SET search_path = evil", "role app_tenant: not declared, found SET search_path=evil", True),
     "a bot elsewhere": (
         "ALTER ROLE bot SET search_path = evil, public", "role bot: not declared, found SET search_path=evil, public", True,

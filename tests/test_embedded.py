@@ -208,6 +208,34 @@ def test_data_of_another_user_are_left_alone(public: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@as_root
+@pytest.mark.parametrize(
+    "command",
+    [
+        "alembic current",
+        "alembic upgrade head",
+        "alembic check",
+        "app.tenancy.report",
+        "app.tenancy.repair",
+        "app.tenancy.tokens rotate",
+        "app.tenancy.manage list",
+    ],
+)
+def test_as_root_in_the_clone_of_another_user_one_sentence(command: str, public: Path) -> None:
+    data = public / ".postgres"
+    data.mkdir(mode=0o700)
+    (data / "PG_VERSION").write_text("18\n")
+    for place in (public, data, data / "PG_VERSION"):
+        os.chown(place, NOBODY, NOBODY)
+    done = run(public, "-m", *command.split())
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.removeprefix("FAILED: ") == (
+        f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
+    )
+    assert [data.stat().st_uid, *(p.stat().st_uid for p in data.iterdir())] == [NOBODY, NOBODY]
+
+
 def test_without_the_extra_one_sentence_names_both_ways_out(tmp_path: Path) -> None:
     done = run(make_project(tmp_path), "-c", BLOCKED)
     assert done.returncode != 0

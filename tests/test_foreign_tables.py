@@ -118,13 +118,21 @@ DEPENDS_ON_001 = {
 
 
 def test_all_that_depends_on_the_multi_tenant_schema_is_named(shops: URL) -> None:
-    execute(shops, *DEPENDS_ON_001.values())
-    refused(shops, "downgrade", *DEPENDS_ON_001)
+    """With commands that clear the way in their order, after which the rollback goes through."""
+    execute(shops, *DEPENDS_ON_001.values(), "CREATE VIEW of_view AS SELECT * FROM whose")
+    refused(shops, "downgrade", "view of_view", *DEPENDS_ON_001)
+    with pytest.raises(CommandError) as caught:
+        migrate(shops, "downgrade", "-1", "dry-run=yes")
+    execute(shops, *commands(str(caught.value)))
+    migrate(shops, "downgrade", "-1")
+    migrate(shops)
 
 
 def test_a_schema_of_the_archives_name_stands_in_the_way(shops: URL) -> None:
     execute(shops, "CREATE SCHEMA multi_tenant_archive")
-    refused(shops, "downgrade", "multi_tenant_archive", "rename it")
+    refused(shops, "downgrade", "multi_tenant_archive", "needs the name")
+    execute(shops, "ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before")
+    migrate(shops, "downgrade", "-1")
 
 
 def test_a_key_and_an_exclusion_with_the_id_say_nothing_about_other_businesses(canonical: URL) -> None:

@@ -28,14 +28,14 @@ handle_webhook({{"entry": [{{"changes": [{{"value": value}}]}}]}})
 @pytest.fixture
 def bot(tmp_path: Path) -> Path:
     """The bot that runs."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/flask.py").write_text(FLASK)
     return write_bot(tmp_path / "old")
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Path:
-    """The bot after steps 1 to 5 of the page."""
+    """The bot after steps 1 to 5 of the page. What stands in for flask is in a folder of its own."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/flask.py").write_text(FLASK)
     folder = write_bot(tmp_path / "new")
     clone(tmp_path / "whatsapp-bot-schema")
     copy, *_ = blocks(PAGE, "bash")
@@ -95,6 +95,27 @@ def test_alembic_does_not_start_the_bot(changed: Path, empty: URL) -> None:
         done = shell(f"alembic {command}", changed, DATABASE_URL=plain(empty))
         assert done.returncode == 0, done.stderr
         assert "the bot was started" not in done.stdout + done.stderr
+
+
+def test_a_bot_with_an_alembic_of_its_own(changed: Path, empty: URL, server: URL) -> None:
+    """Beside it, as docs/own-alembic.md says: this schema's folder has another name."""
+    (changed / "alembic").rename(changed / "schema")
+    (changed / "alembic/versions").mkdir(parents=True)
+    (changed / "alembic/env.py").write_text("raise SystemExit('the environment of the team')\n")
+    (changed / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s/alembic\npath_separator = os\n")
+    beside, _ = blocks("docs/own-alembic.md", "ini")
+    ini = beside.replace("app:alembic", "%(here)s/schema\nprepend_sys_path = %(here)s")
+    (changed / "schema.ini").write_text(ini)
+    done = shell("alembic -c schema.ini upgrade head\nalembic -c schema.ini check", changed, DATABASE_URL=plain(empty))
+    assert done.returncode == 0, done.stderr
+    assert rows(empty, "SELECT version_num FROM alembic_version_whatsapp") == [("001",)]
+    (changed / "conftest.py").write_text('pytest_plugins = ["app.tenancy.testing"]\n')
+    (changed / "test_bot.py").write_text("def test_schema(schema_database):\n    pass\n")
+    site = f"{changed}:{changed.parent / 'site'}"
+    done = shell(
+        "pytest -q -p no:cacheprovider", changed, TEST_DATABASE_URL=plain(server), PYTHONPATH=site, APP_SECRET="s"
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_requirements_are_those_of_the_package() -> None:

@@ -159,7 +159,8 @@ def test_it_does_without_a_second_connection(canonical: URL) -> None:
     check(canonical)
 
 
-def test_a_terminal_that_goes_away_does_not_stop_it(canonical: URL) -> None:
+def test_a_terminal_that_goes_away_does_not_stop_it(canonical: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     with open_transaction(canonical, "SELECT FROM customers") as blocker:
         ours, theirs = pty.openpty()
         with alembic_process(canonical, "upgrade", "head", stderr=theirs) as process:
@@ -187,7 +188,11 @@ def test_the_bar_fits_the_terminal_and_has_colour_unless_that_is_not_wanted(
     lines = re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
     assert max(map(len, lines)) <= width
     assert lines[0].startswith("Upgrading 000 -> 00")
+    view.look = Look(None, 10, 3, "parts")
+    with console.capture() as captured:
+        console.print(view)
     if width == 120:
+        assert "3 of 10 parts" in captured.get()
         assert "2,500,000 of 5,000,000 rows" in lines[1]
         assert lines[2] == "waiting for pid 4711 of user bot"
 

@@ -91,7 +91,7 @@ def definition(url: URL) -> list[str]:
     lines = [re.sub(r"\binteger\b", "bigint", line).rstrip(",") for line in lines]
     # Statistics name their columns in the table's order; pg_attver is PostgreSQL's own count of a column's changes.
     lines = [
-        re.sub(r"\((pg_attver=\d+(, )?)", "(", line.replace("ON id, whatsapp_id", "ON whatsapp_id, id"))
+        re.sub(r"pg_attver=\d+, |(, )?pg_attver=\d+", "", line.replace("ON id, whatsapp_id", "ON whatsapp_id, id"))
         for line in lines
     ]
     return sorted(line for line in lines if line.strip() != "AS bigint" and not line.endswith(" SET ();"))

@@ -15,7 +15,8 @@ Create Date: 2026-11-25 00:00:00+00:00
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.steps import emit, literal, outside_transaction, step, wait_to_read
+from app.tenancy.migration.state import ROLLING_BACK, STATE, UPGRADING
+from app.tenancy.migration.steps import emit, literal, outside_transaction, refuse, step, wait_to_read
 from app.tenancy.migration.widen import refuse_to_widen, widen_to_bigint
 
 revision = "bigint"
@@ -24,10 +25,17 @@ branch_labels = None
 depends_on = None
 
 IDS = (("customers", "id"), ("conversations", "id"))
+INTERRUPTED = {
+    UPGRADING: "an upgrade of this database was interrupted: finish it with alembic upgrade head, then widen the ids",
+    ROLLING_BACK: "a rollback of this database was interrupted: finish it with alembic downgrade -1, then widen the ids",
+}
+"""What is under way ends before something else begins."""
 
 
 def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
+    for state, sentence in INTERRUPTED.items():
+        refuse(literal(sentence), when=f"({STATE}) = {literal(state)}")
     refuse_to_widen(*IDS)
 
 

@@ -1,19 +1,23 @@
--- What stands in the way of another type for a column, and what would be built anew or be read under the lock for it:
--- what hangs on those first. Columns of inheritance children change with their parent's.
-(WITH RECURSIVE retyped (relid, attnum, is_time) AS (
+-- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
+-- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
+(WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
     {{retyped}}
-    UNION SELECT inhrelid, child.attnum, is_time FROM retyped JOIN pg_inherits ON inhparent = relid
-            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = retyped.attnum
+    UNION SELECT inhrelid, child.attnum, is_time, goes FROM changed JOIN pg_inherits ON inhparent = relid
+            JOIN pg_attribute AS parent ON parent.attrelid = relid AND parent.attnum = changed.attnum
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
-    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, format('%s.%s', attrelid::regclass, attname), 1
-      FROM retyped JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+    SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+      FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
-        OR d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
-        OR d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
-                                                          AND concat(indexprs, indpred) ~ (':varattno ' || retyped.attnum || ' ')))
+        -- With a column go the constraints and indexes that it is in.
+        OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
+                                                          AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
+       AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
+       AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgname = 'set_updated_at'))
     UNION SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END, of_what, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
@@ -54,6 +58,6 @@
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s, whose type changes; keep its definition, and create it again after the upgrade', described, of_what)
+ SELECT string_agg(format('%s depends on %s', described, of_what)
                    || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
    FROM lines)

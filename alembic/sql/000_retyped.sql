@@ -1,1 +1,1 @@
-SELECT relid, attnum, sibling IS NOT NULL FROM ({{columns}}) AS c WHERE misfit
+SELECT relid, attnum, sibling IS NOT NULL, false FROM ({{columns}}) AS c WHERE misfit

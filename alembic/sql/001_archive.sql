@@ -1,6 +1,8 @@
 DO $archive$
 DECLARE
     kept text;
+    question text;
+    refusal text;
     numbers text;
     highest bigint;
     triggers_off text;
@@ -27,7 +29,12 @@ BEGIN
         PERFORM FROM customers WHERE {{moved_customers}} FOR UPDATE;
         PERFORM FROM conversations WHERE {{moved_conversations}} FOR UPDATE;
     END IF;
-    {{check_keys}};
+    FOREACH question IN ARRAY coalesce(string_to_array({{check_keys}}, E'\n'), '{}') LOOP
+        EXECUTE question INTO refusal;
+        IF refusal IS NOT NULL THEN
+            RAISE EXCEPTION '%', refusal;
+        END IF;
+    END LOOP;
     -- One statement: each row is archived as it was deleted, and a team's own keys between the two tables find both sides gone.
     WITH messages AS (DELETE FROM conversations WHERE {{moved_conversations}} RETURNING *),
          people AS (DELETE FROM customers WHERE {{moved_customers}} RETURNING *),

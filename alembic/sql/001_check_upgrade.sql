@@ -1,4 +1,3 @@
-{{check_tables}},
 -- The rights of whoever runs it.
 (SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))

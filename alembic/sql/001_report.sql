@@ -1,9 +1,5 @@
-DO $report$
-DECLARE
-    lost text;
-BEGIN
-    IF {{fresh}} THEN
-        RAISE NOTICE 'multi_tenant_archive keeps: %', coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
+-- What a rollback keeps, and what it does not.
+'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '{{default}}'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
             UNION ALL SELECT count(*), 'users' FROM users
@@ -15,9 +11,9 @@ BEGIN
             UNION ALL SELECT count(*), 'links of own messages' FROM conversations WHERE {{links}} AND NOT ({{moved_conversations}})
             UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE {{changed}}
             UNION ALL SELECT 1, 'set of changes to the new tables' WHERE {{changed_tables}}) AS t
-             WHERE n > 0), 'nothing, for there is nothing to keep');
+             WHERE n > 0), 'nothing, for there is nothing to keep'),
         -- What goes with a column of the two tables and is not ours.
-        lost := (SELECT string_agg(definition, '; ') FROM (
+(SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
               FROM pg_constraint AS k WHERE conrelid IN {{both}} AND contype <> 'n' AND conname <> ALL ('{{{our_names}}}') AND EXISTS (
                    SELECT FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey) AND attname IN {{new_columns}})
@@ -30,9 +26,4 @@ BEGIN
               FROM pg_attribute, aclexplode(attacl)
              WHERE attrelid IN {{both}} AND attname IN {{new_columns}} AND grantee NOT IN (0, to_regrole('app_tenant'), to_regrole('app_service'))
             UNION ALL SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s JOIN pg_attribute ON attrelid = stxrelid AND attnum = ANY (stxkeys)
-             WHERE stxrelid IN {{both}} AND attname IN {{new_columns}}) AS l (definition));
-        IF lost IS NOT NULL THEN
-            RAISE NOTICE 'goes with the columns of the two tables; create it again after the next upgrade: %', lost;
-        END IF;
-    END IF;
-END $report$
+             WHERE stxrelid IN {{both}} AND attname IN {{new_columns}}) AS l (definition))

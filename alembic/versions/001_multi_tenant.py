@@ -23,6 +23,7 @@ from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import script
 from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
 from app.tenancy.migration.steps import (
+    announce,
     each,
     emit,
     emit_each,
@@ -92,6 +93,7 @@ DEFAULT_CHANGED = (
 def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
     notice(sql("notices"))
+    refuse(script("000_check_tables.sql"))  # a database may have come to 000 long ago
     refuse(sql("check_upgrade"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(sql("check_archive"), when=archived)
@@ -118,7 +120,7 @@ def upgrade() -> None:
 def check_downgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse_rollback()
-    emit(sql("report"))
+    announce(sql("report"), when=_fresh())
 
 
 def downgrade() -> None:
@@ -323,7 +325,7 @@ def refuse_rollback() -> None:
         refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")
         refuse(sql("check_memory"), when=f"{has_table('businesses')} AND {MEMORY_IS_OURS}")
     refuse(sql("check_downgrade"), when=fresh)
-    emit(sql("check_keys", when=fresh))
+    refuse(sql("check_keys"), when=fresh)
 
 
 def freeze(table: str) -> None:
@@ -419,10 +421,14 @@ def sql(name: str, **values: str) -> str:
     memory = _canonical() if options().canonical else MEMORY
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
+    new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
+    both = _oids(COLUMNS)
     fixed = {
-        "check_tables": script("000_check_tables.sql"),
         "row_types": script("000_row_types.sql"),
-        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=_oids(COLUMNS))),
+        "dependents": script("000_dependents.sql", retyped=script("001_retyped.sql", both=both)),
+        "gone": script(
+            "000_dependents.sql", retyped=script("001_gone.sql", both=both, memory=memory, new_columns=new_columns)
+        ),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "fresh": f"({_fresh()})",
@@ -436,7 +442,7 @@ def sql(name: str, **values: str) -> str:
         "new_tables": ",".join(NEW_TABLES),
         "all_tables": ",".join((*COLUMNS, *NEW_TABLES)),
         "our_names": ",".join((*KEYS, *INDEXES)),
-        "both": _oids(COLUMNS),
+        "both": both,
         "new": _oids(NEW_TABLES),
         "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
         **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
@@ -449,7 +455,7 @@ def sql(name: str, **values: str) -> str:
         "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
         "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "keys": f"({', '.join(map(literal, KEYS))})",
-        "new_columns": f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})",
+        "new_columns": new_columns,
         **longest,
         **{f"moved_{table}": moved.format(f"coalesce({longest[f'longest_{table}']}, 2147483647)") for table in COLUMNS},
         **_columns(),

@@ -56,12 +56,12 @@ def embedded_url(data: Path) -> URL:
     package = _package()
     data, note = data.absolute(), ""
     user = os.geteuid() if hasattr(os, "geteuid") else None  # Windows has none
-    if user == 0:
-        data, note = _reachable(data, package)
-    elif user is not None and data.exists() and data.stat().st_uid != user:
+    if user is not None and data.exists() and data.stat().st_uid not in _owners(user):
         raise EmbeddedServerError(
             f"{data} belongs to another system user: run as that user, or remove the folder to start anew."
         )
+    if user == 0:
+        data, note = _reachable(data, package)
     print(f"DATABASE_URL is not set: using the embedded PostgreSQL 18 in {data}{note}.", file=sys.stderr, flush=True)
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"  # initdb takes the server's time zone from it
@@ -81,6 +81,15 @@ def embedded_url(data: Path) -> URL:
     if info.socket_dir is None:  # on Windows
         return url.set(host=info.hostname, port=info.port)
     return url.set(query={"host": str(info.socket_dir)})
+
+
+def _owners(user: int) -> set[int]:
+    """Whose data this user's server may take: the wheel, as root, would make anybody's its own."""
+    if user != 0:
+        return {user}
+    import pwd
+
+    return {0, *(entry.pw_uid for entry in pwd.getpwall() if entry.pw_name == "embedded_postgres")}
 
 
 def _package() -> Path:

@@ -45,7 +45,7 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Ou
     event.listen(engine, "connect", runner.set_session_defaults)
     with EnvironmentContext(config, script, destination_rev="head"):
         try:
-            runner.refuse_pooler(url)
+            runner.refuse_pooler(url, "DATABASE_URL")
             with engine.connect() as connection, runner.only_one(connection):
                 version_table = runner.version_table()
                 heads = MigrationContext.configure(
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False))
         outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
-    except (CommandError, ValueError) as error:
+    except (CommandError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     for drift in outcome.fixed:

@@ -58,7 +58,8 @@ def schema_database(schema_server: URL, schema_template: URL) -> Iterator[URL]:
 
 def _history() -> Config:
     """The revisions of the project's `alembic.ini`, your own too; those of this package where it runs other ones."""
-    ours = HERE / "alembic" if (HERE / "alembic").is_dir() else HERE.parent / "alembic"
+    first = next(file for folder in (HERE, HERE.parent) for file in folder.glob("*/versions/001_multi_tenant.py"))
+    ours = first.parents[1]
     if project := project_folder():
         config = Config(project / "alembic.ini", cmd_opts=Namespace(x=[]))
         if Path(ScriptDirectory.from_config(config).dir).resolve() == ours:

@@ -111,6 +111,9 @@ SELECT format('column %s.%s: collation %s', '{table}', attname, {COLLATION})
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND attcollation <> typcollation
 UNION ALL
+SELECT format('column %s.%s: type %s', '{table}', attname, format_type(atttypid, atttypmod))
+  FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
+UNION ALL
 SELECT format('table %s: persistence %s', relname, {PERSISTENCE})
   FROM pg_class WHERE oid = to_regclass('{table}') AND relpersistence <> 'p'
 UNION ALL

@@ -33,11 +33,26 @@ WITH RECURSIVE s AS (
      WHERE rolname IN ('app_tenant', 'app_service') OR oid IN (SELECT oid FROM owners)
         OR NOT rolsuper AND EXISTS (SELECT FROM two WHERE pg_has_role(r.oid, two.oid, 'MEMBER'))
         OR NOT rolsuper AND EXISTS (SELECT FROM t WHERE has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE'))
-), reached AS (
-    SELECT oid, relname AS via FROM closed
+), routines AS MATERIALIZED (  -- the team's, which run as their owner or are called by one that does
+    SELECT p.oid, proname, prosrc FROM pg_proc AS p
+     WHERE pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+       AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+), reached (class, oid, name, via) AS (
+    SELECT 'pg_class'::regclass::oid, oid, relname, relname FROM closed
     UNION
-    SELECT r.ev_class, via FROM reached JOIN pg_depend ON (refclassid, refobjid) = ('pg_class'::regclass, reached.oid)
-      JOIN pg_rewrite AS r ON (classid, objid) = ('pg_rewrite'::regclass, r.oid)
+    SELECT next.class, next.oid, next.name, reached.via FROM reached CROSS JOIN LATERAL (
+        SELECT 'pg_class'::regclass::oid AS class, c.oid, relname AS name
+          FROM pg_depend JOIN pg_rewrite AS r ON (classid, objid) = ('pg_rewrite'::regclass, r.oid) JOIN pg_class AS c ON c.oid = ev_class
+         WHERE (refclassid, refobjid) = (reached.class, reached.oid)
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, proname FROM routines AS p
+         WHERE (reached.class, reached.oid) IN (SELECT refclassid, refobjid FROM pg_depend WHERE (classid, objid) = ('pg_proc'::regclass, p.oid))
+            OR prosrc ~* CASE WHEN reached.class = 'pg_class'::regclass
+                    THEN '(^|[^[:alnum:]_."])("?' || regexp_replace(:schema, '(\W)', '\\\1', 'g') || '"?\s*\.\s*)?"?'
+                         || regexp_replace(reached.name, '(\W)', '\\\1', 'g') || '"?($|[^[:alnum:]_"])'
+                    ELSE '(^|[^[:alnum:]_])' || regexp_replace(reached.name, '(\W)', '\\\1', 'g') || '"?\s*\(' END
+    ) AS next
 ), named AS (
     SELECT c.*, CASE WHEN nspname = :schema THEN quote_ident(relname) ELSE format('%I.%I', nspname, relname) END AS shown,
            format('%I.%I', nspname, relname) AS sql
@@ -123,12 +138,11 @@ SELECT pg_describe_object(d.classid, d.objid, d.objsubid), 'owned by ' || d.refo
 
 # A search_path may name the schema behind others as long as nothing there is taken for what is ours.
 SETTINGS = r"""
-SELECT CASE WHEN setrole = 0 THEN format('database %I', current_database()) ELSE format('role %s', setrole::regrole) END,
-       'SET ' || setting,
-       CASE WHEN setrole = 0 THEN format('ALTER DATABASE %I RESET %s', current_database(), name)
-            ELSE format('ALTER ROLE %s%s RESET %s', setrole::regrole, CASE WHEN setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END, name) END,
+SELECT whom, 'SET ' || setting, format('ALTER %s RESET %s', CASE WHEN setrole <> 0 AND setdatabase <> 0 THEN format('%s IN DATABASE %I', whom, current_database()) ELSE whom END, name),
        NULL
   FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting CROSS JOIN split_part(setting, '=', 1) AS name
+ CROSS JOIN LATERAL (SELECT CASE WHEN setrole <> 0 THEN format('role %s', setrole::regrole) WHEN setdatabase <> 0 THEN format('database %I', current_database())
+                            ELSE 'role ALL' END) AS w (whom)
  CROSS JOIN LATERAL (
     SELECT array_agg(CASE WHEN element LIKE '"%' THEN replace(btrim(element, '"'), '""', '"') ELSE lower(element) END ORDER BY place) AS path
       FROM (SELECT btrim(m[1]) AS element, place FROM regexp_matches(substr(setting, length(name) + 2), '\s*("(?:[^"]|"")*"|[^,]+)\s*', 'g') WITH ORDINALITY AS g (m, place)) AS e
@@ -174,20 +188,24 @@ UNION ALL
 SELECT format('view %s', v.shown), format('a reading of %s without security_invoker that %s may use', string_agg(DISTINCT via::text, ' and '), w.rolname),
        NULL, CASE v.relkind WHEN 'v' THEN format('ALTER VIEW %s SET (security_invoker = true), or REVOKE ALL ON %1$s FROM %s', v.sql, w.rolname)
                   ELSE format('REVOKE ALL ON %s FROM %s', v.sql, w.rolname) END
-  FROM reached JOIN named AS v ON v.oid = reached.oid AND v.relkind IN ('v', 'm') CROSS JOIN confined AS w
+  FROM reached JOIN named AS v ON reached.class = 'pg_class'::regclass AND v.oid = reached.oid AND v.relkind IN ('v', 'm') CROSS JOIN confined AS w
  WHERE NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(v.reloptions) WHERE option_name = 'security_invoker'), false)
    AND (has_any_column_privilege(w.oid, v.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(w.oid, v.oid, 'DELETE, TRUNCATE, TRIGGER'))
  GROUP BY v.shown, v.sql, v.relkind, w.rolname
 UNION ALL
+SELECT format('table %s', v.shown), format('a rule that reaches %s, and %s may use the table', string_agg(DISTINCT via::text, ' and '), w.rolname),
+       NULL, format('REVOKE ALL ON %s FROM %s, or drop its rule', v.sql, w.rolname)
+  FROM reached JOIN named AS v ON reached.class = 'pg_class'::regclass AND v.oid = reached.oid AND v.relkind IN ('r', 'p') CROSS JOIN confined AS w
+ WHERE v.oid NOT IN (SELECT oid FROM t)
+   AND (has_any_column_privilege(w.oid, v.oid, 'INSERT, UPDATE') OR has_table_privilege(w.oid, v.oid, 'DELETE'))
+ GROUP BY v.shown, v.sql, w.rolname
+UNION ALL
 SELECT format('function %s(%s)', CASE WHEN n.nspname = :schema THEN quote_ident(proname) ELSE format('%I.%I', n.nspname, proname) END, pg_get_function_identity_arguments(p.oid)),
        format('SECURITY DEFINER, names %s, and %s may call it', string_agg(DISTINCT via::text, ' and '), w.rolname),
        NULL, format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC, %I, or ALTER FUNCTION %1$s SECURITY INVOKER', p.oid::regprocedure, w.rolname)
-  FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace CROSS JOIN confined AS w JOIN reached ON
-       p.prosrc ~* ('(^|[^[:alnum:]_."])("?' || regexp_replace(:schema, '(\W)', '\\\1', 'g') || '"?\s*\.\s*)?"?'
-                    || (SELECT regexp_replace(relname, '(\W)', '\\\1', 'g') FROM pg_class WHERE pg_class.oid = reached.oid) || '"?($|[^[:alnum:]_"])')
-       OR EXISTS (SELECT FROM pg_depend WHERE (classid, objid) = ('pg_proc'::regclass, p.oid) AND (refclassid, refobjid) = ('pg_class'::regclass, reached.oid))
- WHERE prosecdef AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) AND has_function_privilege(w.oid, p.oid, 'EXECUTE')
-   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')
+  FROM reached JOIN pg_proc AS p ON reached.class = 'pg_proc'::regclass AND p.oid = reached.oid AND prosecdef
+  JOIN pg_namespace AS n ON n.oid = pronamespace CROSS JOIN confined AS w
+ WHERE has_function_privilege(w.oid, p.oid, 'EXECUTE')
  GROUP BY n.nspname, proname, p.oid, w.rolname
 UNION ALL
 SELECT format('table %s', c.shown), 'a business_id that app_tenant may reach without row level security', NULL,

@@ -38,8 +38,7 @@ WAITS = """
      ORDER BY a.xact_start LIMIT 1"""
 """SQL query: for whom a backend waits, in words; no row where it waits for nobody."""
 
-_LOOK = text(f"""
-    SELECT ({WAITS.format(pid=":pid")}), build.*
+_LOOK = text(f"""SELECT ({WAITS.format(pid=":pid")}), build.*
       FROM (SELECT) AS one LEFT JOIN (
            SELECT CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END,
                   CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
@@ -55,10 +54,18 @@ class Look(NamedTuple):
     total: int | None
     done: int | None
     unit: str | None
-    """How far an index is: "rows" or "blocks" of the table."""
+    """How far it is: "rows" or "blocks" of a table for an index, or "parts" of the step."""
 
 
 NOTHING = Look(None, None, None, None)
+
+
+@dataclass
+class Parts:
+    """How many statements of a step are done, of how many."""
+
+    total: int
+    done: int = 0
 
 
 @dataclass
@@ -131,23 +138,27 @@ def timed(line: str) -> tuple[str, float] | None:
 
 
 @contextmanager
-def running(head: str, connection: Connection | None, *, ends: bool = True) -> Iterator[None]:
+def running(head: str, connection: Connection | None, *, parts: int = 1, ends: bool = True) -> Iterator[Parts]:
     """Show that a step runs, and what it does while it takes long; at its end, how long it took.
 
     Args:
         head: what `heading` gave.
         connection: where it runs, or None.
+        parts: how many statements it is.
         ends: whether a line is written at the end.
+
+    Yields:
+        Where the caller counts the statements that are done.
     """
     start = time.perf_counter()
-    with _watched(head, connection):
-        yield
+    with _watched(head, connection, counted := Parts(parts)):
+        yield counted
     if ends:
         say(f"{head}: {time.perf_counter() - start:.2f} s")
 
 
 @contextmanager
-def _watched(head: str, connection: Connection | None) -> Iterator[None]:
+def _watched(head: str, connection: Connection | None, parts: Parts) -> Iterator[None]:
     if _quiet.get():
         yield
         return
@@ -157,7 +168,7 @@ def _watched(head: str, connection: Connection | None) -> Iterator[None]:
             yield
             return
         finished = threading.Event()
-        looks = threading.Thread(target=_look, args=(connection, finished, show), daemon=True)
+        looks = threading.Thread(target=_look, args=(connection, parts, finished, show), daemon=True)
         looks.start()
         try:
             yield
@@ -166,7 +177,7 @@ def _watched(head: str, connection: Connection | None) -> Iterator[None]:
             looks.join()
 
 
-def _look(connection: Connection, finished: threading.Event, show: Callable[[Look], None]) -> None:
+def _look(connection: Connection, parts: Parts, finished: threading.Event, show: Callable[[Look], None]) -> None:
     raw = connection.connection.dbapi_connection
     pid = raw.info.backend_pid  # type: ignore[union-attr]
     if finished.wait(LOOK_AFTER):
@@ -176,6 +187,8 @@ def _look(connection: Connection, finished: threading.Event, show: Callable[[Loo
         waits, until = None, 0.0
         while True:
             look = Look(*second.execute(_LOOK, {"pid": pid}).one())
+            if not look.total and parts.total > 1:
+                look = look._replace(total=parts.total, done=parts.done, unit="parts")
             if look.waits is not None:
                 waits, until = look.waits, time.monotonic() + BETWEEN_TRIES
             show(look if time.monotonic() > until else look._replace(waits=waits))

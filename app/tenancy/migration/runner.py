@@ -126,15 +126,19 @@ def version_table() -> str:
     return name
 
 
-def refuse_pooler(url: URL) -> None:
+def refuse_pooler(url: URL, source: str) -> None:
     """Stop where the URL goes through Supabase's transaction pooler, in which session state is lost.
+
+    Args:
+        url: where the run would connect to.
+        source: the setting that holds the URL.
 
     Raises:
         CommandError: it does.
     """
     if url.port == 6543 and "supabase" in (url.host or ""):
         raise refusal(
-            "DATABASE_URL goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
+            f"{source} goes through Supabase's transaction pooler (port 6543), where a migration is not safe: use "
             "the direct connection (db.<project>.supabase.co:5432) or the session pooler (port 5432 of the same host)."
         )
 
@@ -226,9 +230,15 @@ def only_one(connection: Connection) -> Iterator[None]:
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
     if not begun:
         raw.autocommit = False
-    if is_command():  # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile
-        set_wait_callback(_wait)
-    yield
+    if not is_command():
+        yield
+        return
+    # libpq would not hear Ctrl-C; not set before, for one is lost on a statement that ends meanwhile.
+    set_wait_callback(_wait)
+    try:
+        yield
+    finally:
+        set_wait_callback(None)  # COPY does not bear it, in a process that goes on
 
 
 _interrupts: list[KeyboardInterrupt] = []

@@ -112,8 +112,13 @@ def refuse(sentences: str, *, when: str = "true") -> None:
 
 
 def notice(sentences: str, *, when: str = "true") -> None:
-    """Say, and go on; the arguments are those of `refuse`."""
+    """Say what does not stop the run, also where something else does; the arguments are those of `refuse`."""
     _ask("notices", sentences, when)
+
+
+def announce(sentences: str, *, when: str = "true") -> None:
+    """Say what the run is about to do, where nothing stops it; the arguments are those of `refuse`."""
+    _ask("announced", sentences, when)
 
 
 def _ask(variable: str, sentences: str, when: str) -> None:
@@ -250,17 +255,19 @@ def each(title: str, *queries: str, table: str) -> None:
 def _run_each(head: str, query: str, table: str) -> int:
     """Run what a query returns, and return how many statements it were."""
     statements = _execute(query).scalars().all()
-    for number, statement in enumerate(statements, 1):
-        name = head if len(statements) == 1 else f"{head} ({number} of {len(statements)})"
-        try:
-            with running(name, op.get_context().impl.connection):
+    if not statements:
+        return 0
+    try:
+        with running(head, op.get_context().impl.connection, parts=len(statements)) as parts:
+            for statement in statements:
                 emit(statement)
-        except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != "55P03":
-                raise
-            # A concurrent build waits for every older snapshot of the database, too.
-            sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
-            raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+                parts.done += 1
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != "55P03":
+            raise
+        # A concurrent build waits for every older snapshot of the database, too.
+        sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
+        raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
     return len(statements)
 
 
@@ -277,10 +284,12 @@ BLOCKER = """coalesce((
 """Who holds a lock on a table, or else on another of the schema, the oldest transaction first."""
 
 ASK = """DO $ask$
+#variable_conflict use_column
 DECLARE
     refusals text[] := '{{}}';
     notices text[] := '{{}}';
-    in_the_way_ text[] := '{{}}';
+    announced text[] := '{{}}';
+    in_the_way text[] := '{{}}';
     line text;
 BEGIN
 {questions}
@@ -291,14 +300,17 @@ BEGIN
         IF line LIKE 'SELECT %' THEN
             EXECUTE line INTO line;
         END IF;
-        in_the_way_ := array_append(in_the_way_, line);
+        in_the_way := array_append(in_the_way, line);
     END LOOP;
-    in_the_way_ := array_remove(in_the_way_, NULL);
-    IF cardinality(in_the_way_) = 1 THEN
-        RAISE EXCEPTION '%', in_the_way_[1];
-    ELSIF cardinality(in_the_way_) > 1 THEN
-        RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(in_the_way_), array_to_string(in_the_way_, E'\\n- ');
+    in_the_way := array_remove(in_the_way, NULL);
+    IF cardinality(in_the_way) = 1 THEN
+        RAISE EXCEPTION '%', in_the_way[1];
+    ELSIF cardinality(in_the_way) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\\n- ');
     END IF;
+    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
+        RAISE NOTICE '%', line;
+    END LOOP;
 END $ask$"""
 
 QUESTION = """    IF {when} THEN
@@ -307,7 +319,8 @@ QUESTION = """    IF {when} THEN
         ]::text[], E'\\n'), E'\\n');
     END IF;"""
 
-STEP = """DECLARE
+STEP = """#variable_conflict use_column
+DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '{lock_wait} s';
     pause float := 0.1;
 BEGIN

@@ -23,6 +23,10 @@ NEW_TABLES = "businesses,whatsapp_numbers,users,user_businesses"
 
 UPGRADE_INTERRUPTED = "an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back"
 ROLLBACK_INTERRUPTED = "a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade"
+WIDENING_INTERRUPTED = (
+    "the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale "
+    "upgrade bigint, then run this again"
+)
 ANOTHERS = (
     "{table} holds %s, which this schema did not record: if another Alembic did, set version_table = "
     "alembic_version_whatsapp in alembic.ini (docs/own-alembic.md); if none did, run alembic stamp --purge %s"
@@ -38,6 +42,12 @@ HAND_MADE = (
 )
 ELSEWHERE = "{table} says %s, but the database is at %s: run alembic stamp %2$s, then the same command again"
 NOT_THERE = "nothing was stamped, for the database is not at %s: run alembic stamp %s"
+
+WIDENING = """SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+                          FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                           AND starts_with(tgname, 'widen_' || relname || '_')"""
+"""SQL query of the columns beside which a wide one was begun (`migration.widen`), in one text, or NULL."""
 
 
 def levels(script: ScriptDirectory) -> dict[str, int]:
@@ -79,15 +89,17 @@ def untrue(script: ScriptDirectory, table: str, recorded: str, move: str = "look
     true = f"""
     WHEN NOT CASE state WHEN '{SINGLE}' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN '{ROLLING_BACK}' THEN level = 2 ELSE level > 0 END THEN {says(ELSEWHERE, "says", "at")}"""
+    widening = f"""
+    WHEN widening IS NOT NULL THEN {says(WIDENING_INTERRUPTED, "widening")}"""
     asked = {
         "own": "",
         "look": lost + true,
         "compare": true,
         "stamp": f"""{lost}
     WHEN at <> {name} AND NOT ({target} = 0 AND state = '{SINGLE}') THEN {says(NOT_THERE, name, "at")}""",
-        "upgrade": f"""{lost}{true}
+        "upgrade": f"""{lost}{true}{widening}
     WHEN state = '{ROLLING_BACK}' THEN {literal(ROLLBACK_INTERRUPTED)}""",
-        "downgrade": f"""{lost}{true}
+        "downgrade": f"""{lost}{true}{widening}
     WHEN level = 1 AND state IN ('{MULTI}', '{UPGRADING}') THEN {literal(UPGRADE_INTERRUPTED)}""",
     }
     return f"""(SELECT CASE{whose}{asked[move]}
@@ -103,6 +115,7 @@ END
                        {ops.has_constraint(table, MARK)} AS marked,
                        {" OR ".join(map(ops.has_table, OLD_TABLES.split(",")))} AS has_old,
                        {ops.has_column("customers", "business_id")} AS extended,
+                       ({WIDENING}) AS widening,
                        ({_lost(OLD_TABLES)}) AS old_lost,
                        ({_lost(NEW_TABLES)}) AS new_lost) AS asked) AS found)"""
 
