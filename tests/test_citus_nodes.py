@@ -157,6 +157,23 @@ def test_a_tenant_neither_sees_nor_ends_statements_of_others(statement: str, spr
     assert refused.value.pgcode == "42501"
 
 
+def test_a_shard_on_a_worker_is_confined_too(spread: URL) -> None:
+    """Who gets as app_tenant past the coordinator reads and updates its own rows only; COPY is for pg_hba.conf."""
+    for shard, host, port in rows(spread, "SELECT shard_name, nodename, nodeport FROM citus_shards WHERE table_name = 'conversations'::regclass"):  # fmt: skip
+        worker = spread.set(username="app_tenant", host=host, port=port)
+        connection = psycopg2.connect(plain(worker))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET app.business_id = '{DEFAULT_ID}'")
+            cursor.execute(f"SELECT DISTINCT business_id::text FROM {shard}")
+            assert cursor.fetchall() in ([], [(DEFAULT_ID,)])
+            cursor.execute(f"UPDATE {shard} SET message = 'mine' WHERE business_id <> '{DEFAULT_ID}'")
+            assert cursor.rowcount == 0
+            cursor.execute("RESET app.business_id")
+            cursor.execute(f"SELECT count(*) FROM {shard}")
+            assert cursor.fetchone() == (0,)
+        connection.close()
+
+
 def test_a_tenant_plants_no_row_elsewhere(spread: URL) -> None:
     planted = f"SELECT '{OTHER_ID}'::uuid, 'planted' || g, 'n' FROM generate_series(1, 20) AS g"
     with pytest.raises(psycopg2.Error):
