@@ -236,7 +236,7 @@ def add_keys() -> None:
     )
     step_per_statement("what the keys to whatsapp_numbers would have done", f"SELECT {literal(missing)} WHERE {not_valid('conversations', KEYS[-1])}", table="conversations")  # fmt: skip
     for key in KEYS:
-        ops.validate_constraint(key, key.split("_")[1])
+        ops.validate_constraint(key.split("_")[1], key)
 
 
 def not_valid(table: str, key: str) -> str:

@@ -61,13 +61,13 @@ def upgrade() -> None:
         with step("app_tenant inserts into shards", done=_may_insert_ids(), lock="conversations"):
             for table in WRITTEN:
                 grant_insert_on_shards(table)
-        ops.create_index_concurrently(NUMBER_INDEX, "conversations", NUMBER_INDEX_ON)
-        ops.drop_index_concurrently(OLD_INDEX, "conversations")
+        ops.create_index_concurrently("conversations", NUMBER_INDEX, NUMBER_INDEX_ON)
+        ops.drop_index_concurrently("conversations", OLD_INDEX)
         with step("a pair of keys to whatsapp_numbers", done=has_constraint("conversations", NULL_KEY), lock="conversations"):  # fmt: skip
             emit(f"ALTER TABLE conversations DROP CONSTRAINT IF EXISTS {NUMBER_KEY}")
             add_number_keys()
         for key in (NULL_KEY, NUMBER_KEY):
-            ops.validate_constraint(key, "conversations")
+            ops.validate_constraint("conversations", key)
 
 
 def check_downgrade() -> None:
@@ -83,9 +83,9 @@ def downgrade() -> None:
                 f"ALTER TABLE conversations ADD CONSTRAINT {NUMBER_KEY} FOREIGN KEY (business_id, whatsapp_number_id) "
                 "REFERENCES whatsapp_numbers (business_id, id) ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
-        ops.validate_constraint(NUMBER_KEY, "conversations")
-        ops.create_index_concurrently(OLD_INDEX, "conversations", OLD_INDEX_ON)
-        ops.drop_index_concurrently(NUMBER_INDEX, "conversations")
+        ops.validate_constraint("conversations", NUMBER_KEY)
+        ops.create_index_concurrently("conversations", OLD_INDEX, OLD_INDEX_ON)
+        ops.drop_index_concurrently("conversations", NUMBER_INDEX)
         with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
             for table in WRITTEN:
                 # Of what a tenant may write it may insert and update the same columns.
@@ -195,7 +195,7 @@ def swap_primary_key(table: str, columns: str) -> None:
     fresh, size = f"{table}_pkey_{'business' if ',' in columns else 'id'}", columns.count(",") + 1
     key = f"conrelid = {_oid(table)} AND contype = 'p'"
     done = f"EXISTS (SELECT FROM pg_constraint WHERE {key} AND cardinality(conkey) = {size})"
-    ops.create_index_concurrently(fresh, table, f"({columns})", unique=True, unless=done)
+    ops.create_index_concurrently(table, fresh, f"({columns})", unique=True, unless=done)
     with step(f"{table}: primary key ({columns})", done=done, lock=table):
         emit_statements(
             f"SELECT format('ALTER TABLE {table} DROP CONSTRAINT %1$I; ALTER TABLE {table} ADD CONSTRAINT %1$I PRIMARY KEY USING INDEX {fresh}', "

@@ -218,8 +218,8 @@ def rename_equal_indexes() -> None:
     by_id, by_time = (ops.equal_index("conversations", column) for column in ("whatsapp_id", '"timestamp"'))
     with step("canonical names of equal indexes", done=done):
         remember("conversations", "index name", sql("former_index_names", by_id=by_id, by_time=by_time))
-        ops.rename_equal_index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
-        ops.rename_equal_index("ix_conversations_timestamp", "conversations", '"timestamp"')
+        ops.rename_equal_index("conversations", "ix_conversations_whatsapp_id", "whatsapp_id")
+        ops.rename_equal_index("conversations", "ix_conversations_timestamp", '"timestamp"')
 
 
 def extend(table: str) -> None:
@@ -282,17 +282,17 @@ def remember_form(table: str) -> None:
 def build_indexes() -> None:
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
-        ops.build_indexes(f"indexes of the times of {table}", table, dropped)
+        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
     for name, definition in INDEXES.items():
         kind, table = name.split("_")[:2]
-        ops.create_index_concurrently(name, table, definition, unique=kind == "uq")
+        ops.create_index_concurrently(table, name, definition, unique=kind == "uq")
     there = f"{ops.equal_index('customers', 'whatsapp_id')} IS NOT NULL"
-    ops.create_index_concurrently("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
+    ops.create_index_concurrently("customers", "ix_customers_whatsapp_id_001", "(whatsapp_id)", unless=there)
 
 
 def validate_keys() -> None:
     for key in KEYS:
-        ops.validate_constraint(key, key.split("_")[1])
+        ops.validate_constraint(key.split("_")[1], key)
 
 
 def swap_unique_customers() -> None:
@@ -304,7 +304,7 @@ def swap_unique_customers() -> None:
         remember("customers", "unique", sql("former_unique", part="name"))
         emit(f"ALTER TABLE customers ADD CONSTRAINT {ONE_PER_BUSINESS} UNIQUE USING INDEX {ONE_PER_BUSINESS}")
         emit_statements(sql("swap_unique"))
-        ops.rename_equal_index("ix_customers_whatsapp_id", "customers", "whatsapp_id")
+        ops.rename_equal_index("customers", "ix_customers_whatsapp_id", "whatsapp_id")
 
 
 def restore_archive() -> None:
@@ -373,7 +373,7 @@ def prove_one_business(table: str) -> None:
 def rebuild_unique_customers() -> None:
     there = has_column("customers", "business_id")
     former = f"SELECT statement FROM {MEMORY} WHERE phase = 'unique' AND {there}"
-    ops.build_indexes("what kept whatsapp_id unique", "customers", former)
+    ops.build_indexes("customers", "what kept whatsapp_id unique", former)
 
 
 def back_to_one_business(table: str) -> None:
@@ -402,7 +402,7 @@ def back_to_one_business(table: str) -> None:
 def rebuild_time_indexes() -> None:
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
-        ops.build_indexes(f"indexes of the times of {table}", table, dropped)
+        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
 
 
 def put_new_tables_aside() -> None:

@@ -1,6 +1,7 @@
 """Operations for what Alembic does not know: the updated_at trigger, tenancy, safe indexes and keys.
 
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
+Every operation takes the table first, then the name of what it makes or drops.
 """
 
 import re
@@ -153,7 +154,7 @@ def grant_tenancy(table: str, *, grant: str = EVERYTHING, made: str = "true") ->
 def disable_tenancy(table: str) -> None:
     """Take the policies and privileges of `enable_tenancy` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
     for policy in ("app_tenant", "app_service", access.SINGLE_BUSINESS):
-        _drop_policy(policy, table)
+        _drop_policy(table, policy)
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
     emit_statements(
@@ -170,11 +171,11 @@ def confine_former_roles(table: str, business: str, *, restrictive: str) -> None
         business: id of the default business.
         restrictive: SQL condition, as in `access.single_business_policy`.
     """
-    _drop_policy(access.SINGLE_BUSINESS, table)
+    _drop_policy(table, access.SINGLE_BUSINESS)
     emit_statements(access.single_business_policy(table, business, restrictive))
 
 
-def _drop_policy(name: str, table: str) -> None:
+def _drop_policy(table: str, name: str) -> None:
     emit_statements(f"SELECT 'DROP POLICY {name} ON {table}' WHERE {_has('policy', 'pol', table, name)}")
 
 
@@ -202,7 +203,7 @@ def open_version_table() -> None:
 
 
 def create_index_concurrently(
-    name: str, table: str, definition: str, *, unique: bool = False, unless: str = "false"
+    table: str, name: str, definition: str, *, unique: bool = False, unless: str = "false"
 ) -> None:
     """Build an index while the bot goes on.
 
@@ -211,15 +212,15 @@ def create_index_concurrently(
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
     build = f"CREATE {'UNIQUE ' if unique else ''}INDEX {name} ON {table} {definition}"
-    build_indexes(f"index {name}", table, f"SELECT {literal(build)} WHERE NOT ({unless})")
+    build_indexes(table, f"index {name}", f"SELECT {literal(build)} WHERE NOT ({unless})")
 
 
-def build_indexes(title: str, table: str, definitions: str) -> None:
+def build_indexes(table: str, title: str, definitions: str) -> None:
     """Build, concurrently, each index that is not there; an invalid leftover of an interrupted build is dropped first.
 
     Args:
-        title: what they are, for the progress line.
         table: their table.
+        title: what they are, for the progress line.
         definitions: SQL query of their CREATE INDEX statements.
     """
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
@@ -233,16 +234,16 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     )
 
 
-def drop_index_concurrently(name: str, table: str) -> None:
+def drop_index_concurrently(table: str, name: str) -> None:
     """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
     there = f"SELECT 'DROP INDEX CONCURRENTLY {name}' WHERE to_regclass({literal(name)}) IS NOT NULL"
     step_per_statement(f"drop index {name}", there, table=table)
 
 
-def create_unique_concurrently(name: str, table: str, columns: str) -> None:
+def create_unique_concurrently(table: str, name: str, columns: str) -> None:
     """Add a unique constraint over an index that was built concurrently. Locks: ACCESS EXCLUSIVE, milliseconds."""
     there = has_constraint(table, name)
-    create_index_concurrently(name, table, f"({columns})", unique=True)
+    create_index_concurrently(table, name, f"({columns})", unique=True)
     with step(f"unique constraint {name}", done=there, lock=table):
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
 
@@ -255,7 +256,7 @@ def equal_index(table: str, column: str) -> str:
     )
 
 
-def rename_equal_index(name: str, table: str, column: str) -> None:
+def rename_equal_index(table: str, name: str, column: str) -> None:
     """Give a plain index that does the same under another name its canonical name, so that none is built twice."""
     emit_statements(
         f"SELECT format('ALTER INDEX %s RENAME TO {name}', equal) FROM {equal_index(table, column)} AS e (equal) "
@@ -263,18 +264,18 @@ def rename_equal_index(name: str, table: str, column: str) -> None:
     )
 
 
-def set_not_null(column: str, table: str) -> None:
+def set_not_null(table: str, column: str) -> None:
     """NOT NULL without a scan under a lock: a CHECK is validated first, which PostgreSQL then takes as proof."""
     proof, done = f"{table}_{column}_is_not_null", _has("attribute", "att", table, column, "AND attnotnull")
     with step(f"{table}.{column}: no new NULL", done=f"{done} OR {has_constraint(table, proof)}", lock=table):
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {proof} CHECK ({column} IS NOT NULL) NOT VALID")
-    validate_constraint(proof, table)
+    validate_constraint(table, proof)
     with step(f"{table}.{column}: NOT NULL", done=done, lock=table):
         emit(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL")
         emit(f"ALTER TABLE {table} DROP CONSTRAINT {proof}")
 
 
-def validate_constraint(name: str, table: str) -> None:
+def validate_constraint(table: str, name: str) -> None:
     """Validate a NOT VALID constraint. Locks: SHARE UPDATE EXCLUSIVE (and ROW SHARE on a referenced table)."""
     step_per_statement(
         f"validate {name}",

@@ -78,7 +78,7 @@ class Repairs:
         if drift.kind == "trigger":
             return (6, drift.object), lambda: restore_trigger(table)
         if drift.kind == "table" and aspect == "comment":
-            return (4, drift.object), lambda: comment(f"TABLE {table}", str(drift.expected), table)
+            return (4, drift.object), lambda: comment(table, f"TABLE {table}", str(drift.expected))
         if drift.kind == "column":
             return self.of_column(drift)
         if drift.kind == "sequence":
@@ -95,7 +95,7 @@ class Repairs:
         place = (4, f"{drift.object} {drift.aspect}")
         alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
         if drift.aspect == "comment":
-            return place, lambda: comment(f"COLUMN {table}.{column}", expected, table)
+            return place, lambda: comment(table, f"COLUMN {table}.{column}", expected)
         if drift.aspect == "default" and expected.startswith(("identity", "nextval(")):
             return place, lambda: number(table, column)
         if drift.aspect == "default":
@@ -139,7 +139,7 @@ class Repairs:
         definition = self.expected[drift.object, "definition"]
         name = f"{table}_pkey" if drift.kind == "primary" else drift.object.split(" ")[1]
         if drift.aspect == "state" and drift.found == "not valid":
-            ops.validate_constraint(name, table)
+            ops.validate_constraint(table, name)
             return
         if definition.startswith(("UNIQUE (", "PRIMARY KEY (")):
             kind, columns = definition.removesuffix(")").split(" (", 1)
@@ -148,7 +148,7 @@ class Repairs:
         with step(f"constraint {name}", done=ALWAYS, lock=table):
             emit(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
             emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")
-        ops.validate_constraint(name, table)
+        ops.validate_constraint(table, name)
 
 
 def repair(connection: Connection, declared: Declared, opts: dict[str, object], *, dry_run: bool) -> Outcome:
@@ -242,7 +242,7 @@ def statement(title: str, sql: str, lock: str | None) -> None:
         emit(sql)
 
 
-def comment(what: str, text: str, table: str) -> None:
+def comment(table: str, what: str, text: str) -> None:
     """The comment of a table or a column. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
     statement(f"comment on {what}", f"COMMENT ON {what} IS {'NULL' if text == 'none' else literal(text)}", table)
 
@@ -283,7 +283,7 @@ def set_not_null(table: str, column: str) -> None:
         f"AND contype = 'n' AND NOT convalidated AND attname = {literal(name)}",
         table=table,
     )
-    ops.set_not_null(name, table)
+    ops.set_not_null(table, name)
 
 
 def number(table: str, column: str) -> None:
@@ -314,7 +314,7 @@ def plain_sequence(table: str, column: str) -> None:
 def restore_unique(table: str, name: str, kind: str, columns: str) -> None:
     """A unique constraint or primary key, over an index that is built beside the old one and then takes its place."""
     fresh = f"{name}_new"
-    ops.create_index_concurrently(fresh, table, f"({columns})", unique=True)
+    ops.create_index_concurrently(table, fresh, f"({columns})", unique=True)
     with step(f"constraint {name}", done=ALWAYS, lock=table):
         old = f"conrelid = to_regclass({literal(table)}) AND (conname = {literal(name)} OR contype = 'p' AND {literal(kind)} = 'PRIMARY KEY')"
         emit_statements(
@@ -327,11 +327,11 @@ def restore_index(drift: Drift, definition: str) -> None:
     """An index as declared; one that is there otherwise goes when its successor is built."""
     name, table = drift.object.split(" ")[1], drift.table
     if drift.found is None or drift.aspect == "state":
-        ops.build_indexes(f"index {name}", table, f"SELECT {literal(definition)}")
+        ops.build_indexes(table, f"index {name}", f"SELECT {literal(definition)}")
         return
     fresh = f"{name}_new"
     built = definition.replace(f" INDEX {name} ON ", f" INDEX {fresh} ON ", 1)
-    ops.build_indexes(f"index {name}", table, f"SELECT {literal(built)}")
+    ops.build_indexes(table, f"index {name}", f"SELECT {literal(built)}")
     with step(f"index {name} takes its place", done=ALWAYS, lock=table):
         emit(f"DROP INDEX {name}")
         emit(f"ALTER INDEX {fresh} RENAME TO {name}")

@@ -78,7 +78,7 @@ def widen_to_bigint(table: str, column: str) -> None:
     step_per_statement(f"{name}: copy", w.fill(CHUNKS), table=w.t)
     step_per_statement(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
     emit(w.fill(SCRATCH))
-    ops.build_indexes(f"{name}: an index", w.t, w.fill(INDEXES))
+    ops.build_indexes(w.t, f"{name}: an index", w.fill(INDEXES))
     missing = w.fill(CONSTRAINTS)
     with step(f"{name}: constraints beside", done=f"NOT EXISTS (SELECT FROM ({missing}) AS missing)", lock=w.t):
         emit_statements(missing)
