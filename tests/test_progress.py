@@ -135,7 +135,7 @@ def test_a_terminal_shows_the_step_while_it_runs_and_whom_it_waits_for(canonical
         on_a_terminal(canonical, "upgrade", "head") as (process, terminal),
     ):
         pid = blocker.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-        index = r"Upgrading 000 -> 001, step \d+ of \d+: an index of conversations"
+        index = r"Upgrading 000 -> 001, step \d+ of \d+: indexes of the times of conversations"
         shown(terminal, rf"{index} \(\d+ s\)(?s:.)*{WAITS.format(pid, canonical.username)}")
         blocker.rollback()
         rest = shown(terminal)

@@ -56,7 +56,7 @@ def _render_schema_op(_: AutogenContext, op: SchemaOp) -> str:
     parameters = signature(getattr(schema_ops, op.name)).parameters
     options = {k: v for k, v in op.options.items() if k in parameters and v != parameters[k].default}
     positional = [k for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    values = [*op.arguments[:1], op.table_name, *op.arguments[1:]][: len(positional)]
+    values = [op.table_name, *op.arguments][: len(positional)]
     return f"ops.{op.name}({', '.join([*map(repr, values), *(f'{k}={v!r}' for k, v in options.items())])})"
 
 
