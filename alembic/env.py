@@ -100,7 +100,7 @@ def connected() -> Iterator[Connection]:
     if given is not None:
         where.append(given.engine.url)
         opened = nullcontext(given) if isinstance(given, Connection) else given.connect()
-        with opened as connection, runner.handed_over(connection, schema_options.single_transaction):
+        with opened as connection, runner.as_a_run(connection, schema_options.single_transaction):
             yield connection
         return
     where.append(url := url_of_run())

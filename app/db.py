@@ -173,7 +173,7 @@ class BusinessSession(Session):
         ValueError: business_id is not a UUID.
     """
 
-    scope: tenancy.Scope | None = None
+    scope: tenancy.Confinement | None = None
 
     def __init__(
         self, bind: Engine | Connection | None = None, *, business_id: UUID | str | None = None, **kwargs: Any
@@ -187,7 +187,7 @@ class BusinessSession(Session):
         self._bound_engines: dict[Engine, Engine] = {}
         self._bound_connections: dict[Connection, str] = {}
         if business is not None:
-            self.scope = tenancy.Scope(business)
+            self.scope = tenancy.Confinement(business)
             self.info[TENANT_SCOPE] = business
             self._options[tenancy.SCOPE] = self.scope
             self._criteria = with_loader_criteria(

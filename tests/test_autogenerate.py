@@ -138,8 +138,8 @@ def test_mixins_added_and_taken_away_on_a_table_that_exists(copy: Copy) -> None:
         "lock='bookings'",
         "op.add_column('bookings'",
         "postgresql_not_valid=True",
-        "ops.validate_constraint('fk_bookings_customers', 'bookings')",
-        "ops.create_index_concurrently('ix_bookings_business_id_whatsapp_id', 'bookings', '(business_id, whatsapp_id)')",
+        "ops.validate_constraint('bookings', 'fk_bookings_customers')",
+        "ops.create_index_concurrently('bookings', 'ix_bookings_business_id_whatsapp_id', '(business_id, whatsapp_id)')",
         "ops.create_updated_at_trigger('bookings')",
         "ops.enable_tenancy('bookings'",
     ):
@@ -181,8 +181,8 @@ def test_slow_changes_of_a_table_that_exists_take_safe_forms(copy: Copy) -> None
     model.write_text(text.replace("import String,", "import Index, String,"), encoding="utf-8")
     execute(copy.url, "INSERT INTO customers (whatsapp_id, name, age) VALUES ('1', 'Ana', 30)")
     revision = copy.revise("ages")
-    assert "ops.set_not_null('age', 'customers')" in revision
-    assert "ops.create_index_concurrently('by_name', 'customers', 'USING hash (name)')" in revision
+    assert "ops.set_not_null('customers', 'age')" in revision
+    assert "ops.create_index_concurrently('customers', 'by_name', 'USING hash (name)')" in revision
     assert "'by_age', 'customers', \"(age) INCLUDE (name) WHERE name LIKE 'a%'\")" in revision
     copy.alembic("upgrade", "head")
     copy.alembic("check")
@@ -214,7 +214,7 @@ def test_a_trigger_a_unique_key_and_a_key_to_another_table_of_a_table_that_exist
     for form in (
         "done=ops.has_policy('customers'), lock='customers'",
         "op.drop_constraint(op.f('fk_bookings_customers'), 'bookings', type_='foreignkey')",
-        "ops.create_unique_concurrently('uq_bookings_business_id_whatsapp_id_starts_at', 'bookings', "
+        "ops.create_unique_concurrently('bookings', 'uq_bookings_business_id_whatsapp_id_starts_at', "
         "'business_id, whatsapp_id, starts_at')",
     ):
         assert form in revision

@@ -34,7 +34,17 @@ from app.tenancy.migration.distribution import (
 )
 from app.tenancy.migration.ops import has_constraint, has_table
 from app.tenancy.migration.scripts import answer, script
-from app.tenancy.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step
+from app.tenancy.migration.steps import (
+    ALWAYS,
+    emit,
+    emit_statements,
+    literal,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    step_per_statement,
+)
 
 revision = "citus"
 down_revision = "distributable"
@@ -43,6 +53,9 @@ depends_on = None
 
 COMMENTS = "citus_comments"
 """Table of the comments that Citus loses while it moves the tables; it is dropped at the end."""
+
+MAY_ASK = "coalesce(has_function_privilege(to_regprocedure('run_command_on_all_nodes(text,boolean,boolean)'), 'EXECUTE'), false)"
+"""SQL condition: the nodes can be asked; of an interrupted run this was closed to all but administrators."""
 
 NO_CITUS = (
     "the extension citus is not in this database: as an administrator, on a server that has it: "
@@ -72,8 +85,10 @@ END $reach$"""
 
 
 def check_upgrade() -> None:
+    refuse_single_transaction()
     refuse(f"CASE WHEN NOT {HAS_CITUS} THEN {literal(NO_CITUS)} END")
     refuse(answer("citus_check.sql", closing=CLOSING, setting=SETTING_IS_THERE), when=HAS_CITUS)
+    refuse(answer("citus_check_nodes.sql"), when=MAY_ASK)
     for error in unreachable():
         refuse(literal(UNREACHABLE.format(error)))
 
@@ -92,7 +107,7 @@ def upgrade() -> None:
             distribute = (
                 f"SELECT create_distributed_table_concurrently('{table}', 'business_id', colocate_with => '{beside}')"
             )
-            each(
+            step_per_statement(
                 f"{table}: spread by business_id",
                 f"SELECT {literal(distribute)} WHERE NOT {is_distributed(table)}",
                 table=table,
@@ -100,10 +115,13 @@ def upgrade() -> None:
             beside = table
         add_keys()
         give_comments_back()
-        each("remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations")
+        step_per_statement(
+            "remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations"
+        )
 
 
 def check_downgrade() -> None:
+    refuse_single_transaction()
     refuse(OTHERS.format(tables=", ".join(f"to_regclass('{table}')" for table in TABLES)))
     if not options().writers_wait:
         refuse(answer("citus_check_downgrade.sql"))
@@ -116,24 +134,40 @@ def downgrade() -> None:
         prepare_session()
         for table in reversed(TABLES):
             back = f"SELECT undistribute_table('{table}')"
-            each(f"{table}: back to one server", f"SELECT {literal(back)} WHERE {is_distributed(table)}", table=table)
+            step_per_statement(
+                f"{table}: back to one server", f"SELECT {literal(back)} WHERE {is_distributed(table)}", table=table
+            )
         back = "SELECT undistribute_table('businesses', cascade_via_foreign_keys => true)"
-        each("the other tables: back to one server", f"SELECT {literal(back)} WHERE {is_distributed('businesses')}", table="businesses")  # fmt: skip
+        step_per_statement("the other tables: back to one server", f"SELECT {literal(back)} WHERE {is_distributed('businesses')}", table="businesses")  # fmt: skip
         add_keys()
         give_comments_back()
-        each("remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations")
+        step_per_statement(
+            "remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations"
+        )
         with step(
             "app_tenant logs in nowhere", done="NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app_tenant')"
         ):
             emit("ALTER ROLE app_tenant NOLOGIN")
         with step("settings stay here", done=f"NOT {SETTING_IS_THERE}"):
-            emit_each("SELECT format('ALTER DATABASE %I RESET citus.propagate_set_commands', current_database())")
+            emit_statements("SELECT format('ALTER DATABASE %I RESET citus.propagate_set_commands', current_database())")
 
 
 def prepare_session() -> None:
     """Triggers are taken along: ours change nothing but their row. What Citus says of its insides is left out."""
     emit("SET citus.enable_unsafe_triggers = on")
     emit("SET client_min_messages = warning")
+
+
+def refuse_single_transaction() -> None:
+    """Stop where one transaction is asked for.
+
+    Raises:
+        ValueError: `-x single-transaction=yes`.
+    """
+    if options().single_transaction:
+        raise ValueError(
+            "Citus moves a table in transactions of its own, so that nobody waits: run it without -x single-transaction=yes."
+        )
 
 
 def call(function: str) -> None:
@@ -166,15 +200,17 @@ def unreachable() -> list[str]:
 def prepare_tenants() -> None:
     """A tenant's statements reach the workers as app_tenant, with its business, and show it nothing of others."""
     with step("settings of a transaction reach the workers", done=SETTING_IS_THERE):
-        emit_each("SELECT format('ALTER DATABASE %I SET citus.propagate_set_commands = local', current_database())")
+        emit_statements(
+            "SELECT format('ALTER DATABASE %I SET citus.propagate_set_commands = local', current_database())"
+        )
     with step(
         "app_tenant logs in on the workers", done="(SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app_tenant')"
     ):
         emit("ALTER ROLE app_tenant LOGIN")
-    with step("app_tenant reaches every worker", done="false"):
+    with step("app_tenant reaches every worker", done=ALWAYS):
         emit(REACH.format(sentence=UNREACHABLE.format("%")))
     with step("nobody sees or ends statements of others", done=f"NOT EXISTS ({CLOSING})"):
-        emit_each(CLOSING)
+        emit_statements(CLOSING)
 
 
 def keep_comments() -> None:
@@ -209,14 +245,16 @@ def add_keys() -> None:
     for table in TABLES:
         key = f"fk_{table}_businesses"
         missing = f"DELETE FROM {table} WHERE NOT EXISTS (SELECT FROM businesses AS b WHERE b.id = {table}.business_id)"
-        each(f"what {key} would have done", f"SELECT {literal(missing)} WHERE {not_valid(table, key)}", table=table)
+        step_per_statement(
+            f"what {key} would have done", f"SELECT {literal(missing)} WHERE {not_valid(table, key)}", table=table
+        )
     missing = (
         "UPDATE conversations SET whatsapp_number_id = NULL WHERE whatsapp_number_id IS NOT NULL AND NOT EXISTS "
         "(SELECT FROM whatsapp_numbers AS n WHERE n.id = conversations.whatsapp_number_id)"
     )
-    each("what the keys to whatsapp_numbers would have done", f"SELECT {literal(missing)} WHERE {not_valid('conversations', KEYS[-1])}", table="conversations")  # fmt: skip
+    step_per_statement("what the keys to whatsapp_numbers would have done", f"SELECT {literal(missing)} WHERE {not_valid('conversations', KEYS[-1])}", table="conversations")  # fmt: skip
     for key in KEYS:
-        ops.validate_constraint(key, key.split("_")[1])
+        ops.validate_constraint(key.split("_")[1], key)
 
 
 def not_valid(table: str, key: str) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, Index
 from sqlalchemy.types import TypeDecorator
 
+from app.tenancy.migration import distribution
 from app.tenancy.migration import ops as schema_ops
 
 INVERSE = {
@@ -55,7 +56,7 @@ def _render_schema_op(_: AutogenContext, op: SchemaOp) -> str:
     parameters = signature(getattr(schema_ops, op.name)).parameters
     options = {k: v for k, v in op.options.items() if k in parameters and v != parameters[k].default}
     positional = [k for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    values = [*op.arguments[:1], op.table_name, *op.arguments[1:]][: len(positional)]
+    values = [op.table_name, *op.arguments][: len(positional)]
     return f"ops.{op.name}({', '.join([*map(repr, values), *(f'{k}={v!r}' for k, v in options.items())])})"
 
 
@@ -110,7 +111,12 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
         ValueError: `alembic revision --autogenerate` found nothing to write, or the template has no place for checks.
     """
     asked = getattr(context.config and context.config.cmd_opts, "autogenerate", False)
+    scaled = context.connection is not None and bool(
+        context.connection.exec_driver_sql(f"SELECT {distribution.SCALED}").scalar()
+    )
     for script in directives:
+        for side in (script.upgrade_ops, script.downgrade_ops) if scaled else ():
+            _leave_the_form(side)
         if asked and script.upgrade_ops is not None and script.upgrade_ops.is_empty():
             raise ValueError(
                 "No difference found between models and database that a revision can write: is the model imported in "
@@ -132,6 +138,20 @@ def _write_check(context: MigrationContext, name: str, dropped: list[str]) -> No
             "put this schema's alembic/script.py.mako in its place."
         )
     context.opts["template_args"][name] = "\n    ".join(f"ops.refuse_rows({table!r})" for table in dropped)
+
+
+def _leave_the_form(side: ops.UpgradeOps | ops.DowngradeOps | None) -> None:
+    """Take out what would turn the form that Citus takes back into that of the models."""
+    for operation in list(side.ops) if side is not None else []:
+        if isinstance(operation, ops.ModifyTableOps):
+            operation.ops[:] = [
+                o
+                for o in operation.ops
+                if not {getattr(o, "constraint_name", None), getattr(o, "index_name", None)}
+                & {*distribution.DIFFERENCES}
+            ]
+            if not operation.ops and side is not None:
+                side.ops.remove(operation)
 
 
 def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:

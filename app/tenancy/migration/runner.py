@@ -161,7 +161,7 @@ def set_session_defaults(connection: Any, _: object = None, *, commit: bool = Tr
 
 
 @contextmanager
-def handed_over(connection: Connection, single_transaction: bool) -> Iterator[None]:
+def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]:
     """Give a connection that code handed over the settings of a run, and in the end those that it had.
 
     Raises:

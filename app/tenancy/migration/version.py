@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from alembic import op
 from app.tenancy.migration import ops
 from app.tenancy.migration.state import MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
-from app.tenancy.migration.steps import emit, emit_each, literal
+from app.tenancy.migration.steps import emit, emit_statements, literal
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
@@ -170,10 +170,10 @@ def mark() -> None:
     """Mark the version table as one that holds this schema's revisions."""
     table = op.get_context().version_table
     change = f"ALTER TABLE {table} ADD CONSTRAINT {MARK} CHECK (version_num IS NOT NULL)"
-    emit_each(f"SELECT {literal(change)} WHERE NOT {ops.has_constraint(table, MARK)}")
+    emit_statements(f"SELECT {literal(change)} WHERE NOT {ops.has_constraint(table, MARK)}")
 
 
 def unmark() -> None:
     """Take `mark` back."""
     table = op.get_context().version_table
-    emit_each(f"SELECT 'ALTER TABLE {table} DROP CONSTRAINT {MARK}' WHERE {ops.has_constraint(table, MARK)}")
+    emit_statements(f"SELECT 'ALTER TABLE {table} DROP CONSTRAINT {MARK}' WHERE {ops.has_constraint(table, MARK)}")

@@ -17,14 +17,14 @@ from app.tenancy.migration.ops import has_column
 from app.tenancy.migration.steps import (
     _gave_up,
     dollar_quoted,
-    each,
     emit,
-    emit_each,
+    emit_statements,
     literal,
     notice,
     options,
     refuse,
     step,
+    step_per_statement,
 )
 
 PAGES = 64
@@ -74,21 +74,21 @@ def widen_to_bigint(table: str, column: str) -> None:
             f"CREATE FUNCTION {w.keeper}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS "
             + dollar_quoted(f"BEGIN\n    NEW.{w.n} := NEW.{w.c};\n    RETURN NEW;\nEND")
         )
-        emit_each(w.fill(BEGIN))
-    each(f"{name}: copy", w.fill(CHUNKS), table=w.t)
-    each(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
+        emit_statements(w.fill(BEGIN))
+    step_per_statement(f"{name}: copy", w.fill(CHUNKS), table=w.t)
+    step_per_statement(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
     emit(w.fill(SCRATCH))
-    ops.build_indexes(f"{name}: an index", w.t, w.fill(INDEXES))
+    ops.build_indexes(w.t, f"{name}: an index", w.fill(INDEXES))
     missing = w.fill(CONSTRAINTS)
     with step(f"{name}: constraints beside", done=f"NOT EXISTS (SELECT FROM ({missing}) AS missing)", lock=w.t):
-        emit_each(missing)
-    each(f"{name}: validate", w.fill(VALIDATIONS), table=w.t)
+        emit_statements(missing)
+    step_per_statement(f"{name}: validate", w.fill(VALIDATIONS), table=w.t)
     with step(f"{name}: bigint", done=f"NOT {w.narrow}", lock=w.t):
         # Definitions are read under the lock: nothing that is added at this moment is lost.
         emit(f"LOCK TABLE {w.t} IN ACCESS EXCLUSIVE MODE")
-        emit_each(w.fill(HOLD_SEQUENCES))
+        emit_statements(w.fill(HOLD_SEQUENCES))
         refuse(w.fill(UNREADY))
-        emit_each(w.fill(SWAP))
+        emit_statements(w.fill(SWAP))
 
 
 @dataclass(frozen=True)
