@@ -1388,7 +1388,7 @@ BEGIN
             SET LOCAL timezone = 'UTC';
 -- begin
 -- What a rollback kept aside is there again whole, with all that a team added; ours is then made anew. Else it is made.
--- Inputs: new_tables, their names; in_scope, the default of business_id; password_hash, a regular expression.
+-- Inputs: in_scope, the default of business_id; password_hash, a regular expression.
 DO $tables$
 DECLARE
     name text;

@@ -2,7 +2,7 @@
 SELECT concat_ws(E'\n',
 (SELECT format('the schema multi_tenant_archive lacks what a rollback kept there: %s; restore it from a backup, or run DROP SCHEMA multi_tenant_archive CASCADE to go on without all that it holds',
                string_agg(name, ', ' ORDER BY name))
-   FROM (SELECT concat('table ', t) FROM unnest('{{{new_tables}},customers,conversations,default_customers,default_messages}'::text[]) AS t
+   FROM (SELECT concat('table ', t) FROM unnest('{user_businesses,users,whatsapp_numbers,businesses,customers,conversations,default_customers,default_messages}'::text[]) AS t
           WHERE to_regclass('multi_tenant_archive.' || t) IS NULL
          UNION ALL SELECT concat('column ', t, '.', c)
            FROM (VALUES ('customers', '{{columns_customers}}'), ('conversations', '{{columns_conversations}}'),

@@ -16,7 +16,7 @@ CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
 (SELECT string_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
                           conname, conrelid::regclass, confrelid::regclass, conname), E'\n' ORDER BY conname)
    FROM pg_constraint
-  WHERE contype = 'f' AND conrelid NOT IN {{new}} AND conname NOT IN {{keys}} AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
+  WHERE contype = 'f' AND conrelid NOT IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND conname NOT IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
              SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
 ({{> 000_dependents.sql}})
 ) AS sentences

@@ -420,17 +420,11 @@ def sql(name: str, **values: str) -> str:
     longest = {f"longest_{table}": _longest(table, memory) for table in COLUMNS}
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
-    objects = {
-        "new": _oids(NEW_TABLES),
-        "ours": _oids((*COLUMNS, *NEW_TABLES, MEMORY)),
-        "keys": f"({', '.join(map(literal, KEYS))})",
-    }
     as_made = f"SELECT statement FROM {memory} WHERE kind = 'the new tables as made'"
     fixed = {
-        **objects,
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql', **objects)})",
+        "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql')})",
         "global_unique": GLOBAL_UNIQUE,
         "frozen": FROZEN,
         "memory": memory,
@@ -439,7 +433,6 @@ def sql(name: str, **values: str) -> str:
         "moved_format": literal(
             f"%1$s.business_id <> '{DEFAULT}' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)"
         ),
-        "new_tables": ",".join(NEW_TABLES),
         "our_names": ",".join((*KEYS, *INDEXES)),
         **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
         **{f"acl_{table}": access.acl(table) for table in COLUMNS},
