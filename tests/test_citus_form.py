@@ -8,6 +8,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.documents import shell
 from tests.drift import Case, assert_found
 from tests.support import (
     DEFAULT_ID,
@@ -28,7 +29,6 @@ from tests.support import (
 )
 from tests.tenants import transaction
 from tests.test_attack_matrix import ATTACKS, Attack, Matrix, leaks, unreadable
-from tests.test_documents import shell
 from tests.test_interruption import OTHER_ROWS, connection_lost_before
 from tests.widening import SCALE, scale_script, widen
 
