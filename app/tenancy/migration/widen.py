@@ -203,7 +203,8 @@ WITH t AS (
 ), p AS (
     SELECT *, (regexp_match(rest, '^(?:BEFORE|AFTER) (?:INSERT OR )?(?:DELETE OR )?UPDATE'))[1] AS event,
            (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-             WHERE attrelid = {{'t'}}::regclass AND attnum > 0 AND NOT attisdropped AND attname <> {{'wide'}}) AS columns FROM t
+             WHERE attrelid = {{'t'}}::regclass AND attnum > 0 AND NOT attisdropped AND attname <> {{'wide'}}
+               AND attgenerated = '') AS columns FROM t  -- a BEFORE trigger that names a generated column fires on every UPDATE
 )
 SELECT statement FROM (
     SELECT 1, format('ALTER TABLE {{t}} ADD CONSTRAINT {{keeper}} CHECK (%s) NOT VALID', CASE WHEN required
