@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
     "version_table": runner.version_table(),
     "schema_options": schema_options,
     "compare_type": runner.same_type,
-    "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
+    "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
     "process_revision_directives": autogenerate.make_safe,
     "render_item": autogenerate.render_item,
     "include_object": runner.include_object,

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     add = command("add", _add, "add a business with its number and owner; repeatable without doubles", "name")
-    add.add_argument("--type", default="barberia", help="kind of business (%(default)s)")
+    add.add_argument("--type", help="kind of business; the default of the database where it is left out")
     source = add.add_mutually_exclusive_group()
     source.add_argument("--settings", type=Path, metavar="FILE", help="its settings, as a JSON file")
     source.add_argument("--barbershop", action="store_true", help="settings of a barbershop to start from")

@@ -18,7 +18,7 @@ from app.tenancy.migration import runner, state
 from app.tenancy.migration.drift import Declared
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
-from app.tenancy.settings import import_models
+from app.tenancy.settings import alembic_config, import_models
 
 
 def declared(version_table: str = "alembic_version") -> Declared:
@@ -28,7 +28,7 @@ def declared(version_table: str = "alembic_version") -> Declared:
     )
 
 
-def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Outcome:
+def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.lock_wait) -> Outcome:
     """Repair the database of DATABASE_URL, as one run at a time, like a migration.
 
     Args:
@@ -73,11 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each difference that was put right, or was not; exit status 1 where one is left."""
     parser = ArgumentParser(prog="python -m app.tenancy.repair", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, print what would be done")
-    parser.add_argument("--lock-wait", type=float, default=60.0, metavar="SECONDS", help="as of alembic -x lock-wait")
-    parser.add_argument("-c", "--config", default="alembic.ini", help="the configuration of Alembic")
+    parser.add_argument(
+        "--lock-wait", type=float, default=Options.lock_wait, metavar="SECONDS", help="as of alembic -x lock-wait"
+    )
+    parser.add_argument(
+        "-c", "--config", help="the configuration of Alembic; by default the alembic.ini of the project"
+    )
     given = parser.parse_args(arguments)
     try:
-        config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False))
+        config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False)) if given.config else alembic_config()
         outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
     except (CommandError, ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)

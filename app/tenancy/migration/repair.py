@@ -22,8 +22,6 @@ from app.tenancy.migration.steps import ALWAYS, emit, emit_statements, literal, 
 ROUNDS = 4
 """One repair can bring the next to light: a role lets its policies be made, a key that is back can be validated."""
 
-WATCHED = "'PUBLIC', 'app_tenant', 'app_service', 'anon', 'authenticated'"
-
 BY_HAND = {
     "type": "ALTER TABLE {table} ALTER COLUMN {column} TYPE {expected}, which can rewrite the table: in a quiet hour",
     "collation": "ALTER TABLE {table} ALTER COLUMN {column} TYPE ... COLLATE pg_catalog.{expected}, which builds its indexes "
@@ -120,7 +118,7 @@ class Repairs:
             elif table == self.declared.memory:
                 ops.close_table(table)
                 emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-            elif tenancy := self.declared.metadata.tables[table].info.get("tenancy"):
+            elif (tenancy := self.declared.metadata.tables[table].info.get("tenancy")) is not None:
                 ops.disable_tenancy(table)
                 if table in self.declared.adopted:
                     ops.confine_former_roles(table, self.declared.business, restrictive=self.restrictive[table])
@@ -351,11 +349,11 @@ def with_sequences(table: str) -> str:
 
 def take_all(table: str) -> str:
     """SQL query of statements: everything that the two roles, PUBLIC, anon and authenticated hold on the table."""
-    who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END"
+    watched = access.listed(("PUBLIC", *access.WATCHED))
     return (
         "SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, o.oid::regclass, "
-        f"CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM ({with_sequences(table)}) AS o "
+        f"{access.GRANTEE}) FROM ({with_sequences(table)}) AS o "
         "CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute "
         "CROSS JOIN aclexplode(attacl) WHERE attrelid = o.oid) AS held LEFT JOIN pg_roles AS r ON r.oid = grantee "
-        f"WHERE {who} IN ({WATCHED})"
+        f"WHERE CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END IN ({watched})"
     )

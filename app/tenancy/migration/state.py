@@ -7,6 +7,12 @@ UPGRADING: Final = "an upgrade was interrupted"
 MULTI: Final = "many businesses"
 ROLLING_BACK: Final = "a rollback was interrupted"
 
+FINISH_WITH: Final = {
+    UPGRADING: "finish it with alembic upgrade head",
+    ROLLING_BACK: "finish it with alembic downgrade -1",
+}
+"""By state, the command that ends it."""
+
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.state import MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
+from app.tenancy.migration.state import FINISH_WITH, MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
 from app.tenancy.migration.steps import emit, emit_statements, literal
 
 REVISIONS = ("000", "001")
@@ -21,8 +21,8 @@ MARK = "whatsapp_bot_schema"
 OLD_TABLES = "customers,conversations"
 NEW_TABLES = "businesses,whatsapp_numbers,users,user_businesses"
 
-UPGRADE_INTERRUPTED = "an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back"
-ROLLBACK_INTERRUPTED = "a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade"
+UPGRADE_INTERRUPTED = f"an upgrade of this database was interrupted: {FINISH_WITH[UPGRADING]}, then roll back"
+ROLLBACK_INTERRUPTED = f"a rollback of this database was interrupted: {FINISH_WITH[ROLLING_BACK]}, then upgrade"
 WIDENING_INTERRUPTED = (
     "the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale "
     "upgrade bigint, then run this again"
