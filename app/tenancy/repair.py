@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
+from app.tenancy.errors import exit_status
 from app.tenancy.migration import runner, state
 from app.tenancy.migration.drift import Declared
 from app.tenancy.migration.repair import Outcome, repair
@@ -80,19 +81,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-c", "--config", help="the configuration of Alembic; by default the alembic.ini of the project"
     )
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False)) if given.config else alembic_config()
         outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
-    except (CommandError, ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    for drift in outcome.fixed:
-        print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
-    for drift, what in outcome.left:
-        print(f"not fixed: {drift}; {what}")
-    if not outcome.fixed and not outcome.left:
-        print("Nothing to repair.")
-    return 1 if outcome.left else 0
+        for drift in outcome.fixed:
+            print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
+        for drift, what in outcome.left:
+            print(f"not fixed: {drift}; {what}")
+        if not outcome.fixed and not outcome.left:
+            print("Nothing to repair.")
+        return 1 if outcome.left else 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from typing import Any
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
+from app.tenancy.errors import exit_status
 from app.tenancy.migration.state import FINISH_WITH, STATE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
@@ -122,15 +122,14 @@ def _keys() -> str:
 
 def main() -> int:
     """Print the report; exit status 1 and one sentence where the database cannot be reached."""
-    try:
+
+    def work() -> None:
         import_models()
         engine = create_engine(database_url(), poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
         with engine.connect() as connection:
             print("\n".join(report(connection)))
-    except (ValueError, RuntimeError, DBAPIError) as error:
-        print(" ".join(str(getattr(error, "orig", error)).split()), file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app.tenancy.errors import reason
 from app.tenancy.migration import access, distribution, ops
 from app.tenancy.migration.catalogue import Catalogue
 from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
@@ -204,8 +205,7 @@ def carry_out(
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise
-                    message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-                    yield from ((drift, str(message or error.orig)) for drift in drifts)
+                    yield from ((drift, reason(error)) for drift in drifts)
                 except RuntimeError as error:
                     yield from ((drift, str(error)) for drift in drifts)
     finally:

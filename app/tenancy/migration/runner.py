@@ -18,6 +18,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
+from app.tenancy.errors import reason
 from app.tenancy.migration.access import NOTHING_PLANTED
 from app.tenancy.migration.progress import say
 from app.tenancy.migration.steps import LOCK_TIMEOUT, Options
@@ -288,10 +289,7 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
     if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
         error = cast(DBAPIError, error.__context__)
     original: Any = error.orig
-    diag = getattr(original, "diag", None)
-    lines = (getattr(diag, "message_primary", None) or str(original)).splitlines()
-    # Of a failed connection libpq writes a line for each address, and a question after it.
-    message = "; ".join(" ".join(line.split()) for line in lines if line.strip() and not line.endswith("?"))
+    message = reason(error)
     code = getattr(original, "pgcode", None)
     if code == "P0001":
         said = str(original.diag.message_primary)
