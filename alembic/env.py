@@ -22,9 +22,9 @@ if hasattr(context.config.cmd_opts, "raiseerr") and "app" not in sys.modules and
 
 import app.models
 from app.db import CONNECT_ARGS, database_url, parse_url
+from app.tenancy.declared import declared
 from app.tenancy.migration import autogenerate, drift, path, runner, version
 from app.tenancy.migration.progress import be_quiet, say
-from app.tenancy.repair import declared
 from app.tenancy.report import place, report
 from app.tenancy.settings import import_models, use_project
 

@@ -239,4 +239,4 @@ def test_drift_alone_writes_no_revision(copy: Copy) -> None:
 def test_an_env_that_names_no_models_is_told_what_is_missing(copy: Copy) -> None:
     env = copy.folder / "alembic/env.py"
     env.write_text(re.sub(r'    "declared": .*\n', "", env.read_text()))
-    assert "give context.configure(...) the option declared=app.tenancy.repair.declared()." in copy.refused("check")
+    assert "give context.configure(...) the option declared=app.tenancy.declared.declared()." in copy.refused("check")

@@ -13,20 +13,12 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
-from app.models import DEFAULT_BUSINESS_ID, Base
+from app.tenancy.declared import declared
 from app.tenancy.errors import exit_status
-from app.tenancy.migration import runner, state
-from app.tenancy.migration.drift import Declared
+from app.tenancy.migration import runner
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
 from app.tenancy.settings import alembic_config, import_models
-
-
-def declared(version_table: str = "alembic_version") -> Declared:
-    """What the models declare, for the check and for repair."""
-    return Declared(
-        Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table
-    )
 
 
 def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.lock_wait) -> Outcome:

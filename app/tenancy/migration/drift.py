@@ -433,7 +433,7 @@ def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> 
     if declared is None:
         raise RuntimeError(
             "env.py does not say what to compare the database with: give context.configure(...) the option "
-            "declared=app.tenancy.repair.declared()."
+            "declared=app.tenancy.declared.declared()."
         )
     drifts = find_drift(context.connection, declared).drifts
     # Whatever Alembic compares of our tables is among them, and a team's own columns are none; its own models stay.

@@ -33,6 +33,9 @@ BY_HAND = {
 }
 """What to do about an aspect that holds data."""
 
+UNKNOWN = "nothing here repairs this: compare it with the model, and change the one that is wrong by hand"
+"""What to do about an aspect that no operation repairs and that has no advice of its own."""
+
 
 @dataclass
 class Outcome:
@@ -216,7 +219,7 @@ def carry_out(
 
 def by_hand(drift: Drift) -> str:
     """What to do about a drift that repair leaves alone."""
-    said = drift.by_hand or BY_HAND.get(drift.aspect, BY_HAND["definition"])
+    said = drift.by_hand or BY_HAND.get(drift.aspect, UNKNOWN)
     return (
         said.format(table=drift.table, column=column_of(drift), expected=drift.expected) if not drift.by_hand else said
     )
