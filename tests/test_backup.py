@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.documents import PLACEHOLDER, blocks, clone, shell
 from tests.drift import lines
 from tests.support import add_business, execute, load_legacy, migrate, plain, rows, scalar
-from tests.test_documents import PLACEHOLDER, blocks, clone, shell
 
 OLD = Path("/usr/lib/postgresql/15/bin")
 PAGE = "docs/backup.md"

@@ -15,6 +15,8 @@ from tests.test_handler import *  # noqa: F403
 
 pytestmark = pytest.mark.citus
 
+del test_a_text_of_a_known_customer_costs_nine_round_trips  # noqa: F821  BEGIN is a message by itself here
+
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[URL]:

@@ -1,14 +1,19 @@
 """The form that Citus takes, on one server: it comes and goes, nothing is lost, and it confines as the other does."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.documents import shell
 from tests.drift import Case, assert_found
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
+    ROOT,
     add_business,
     check,
     execute,
@@ -16,6 +21,7 @@ from tests.support import (
     migrate,
     pg_dump,
     pipe,
+    plain,
     rows,
     run_alembic,
     scalar,
@@ -188,3 +194,12 @@ def test_the_script_is_the_migration(many: URL, make_database: MakeDatabase) -> 
     assert pipe(url, scale_script(revisions="bigint:distributable")) == ""
     assert definition(url) == definition(undisturbed)
     assert scalar(url, "SELECT version_num FROM alembic_version_scale") == FORM
+
+
+def test_autogenerate_leaves_this_form(formed: URL, make_database: MakeDatabase, tmp_path: Path) -> None:
+    for name in ("app", "alembic"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "alembic.ini", tmp_path)
+    url = plain(make_database(formed))
+    done = shell("alembic revision --autogenerate -m nothing", tmp_path, DATABASE_URL=url, PYTHONPATH=str(tmp_path))
+    assert "No difference found between models and database that a revision can write" in done.stderr

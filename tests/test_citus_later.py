@@ -9,9 +9,9 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.citus import citus_database, distribute, fill
+from tests.documents import blocks, shell
 from tests.support import OTHER_ID, ROOT, check, execute, plain, rows, scalar
 from tests.test_citus_nodes import as_tenant
-from tests.test_documents import blocks, shell
 from tests.test_widen_refusals import commands
 from tests.widening import widen
 

@@ -2,35 +2,34 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 import psycopg2
 import pytest
+from alembic.util.exc import CommandError
 from psycopg2.extensions import set_wait_callback
-from sqlalchemy import URL, delete, insert, select, text, update
-from sqlalchemy.orm import selectinload
+from sqlalchemy import URL
 
-from app.db import BusinessSession, get_engine, tenant_session
-from app.models import Business, Conversation, Customer, User, WhatsappNumber
-from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.citus import attacked, citus_database, distribute, fill, undistribute
+from tests.documents import blocks, shell
 from tests.drift import Case, assert_found
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
+    ROOT,
     check,
     contents,
     engine_of,
-    environment,
     execute,
+    load_legacy,
     migrate,
     plain,
     rows,
     run_alembic,
     scalar,
 )
+from tests.test_widen_refusals import commands
 from tests.widening import definition, widen
 
 pytestmark = pytest.mark.citus
@@ -49,13 +48,6 @@ def spread() -> Iterator[URL]:
         fill(url)
         distribute(url)
         yield url
-
-
-@pytest.fixture
-def bot(spread: URL) -> Iterator[URL]:
-    with environment(DATABASE_URL=plain(spread)):
-        yield spread
-        get_engine().dispose()
 
 
 @pytest.mark.parametrize("adopted", [True, False], ids=["adopted", "made here"])
@@ -165,6 +157,23 @@ def test_a_tenant_neither_sees_nor_ends_statements_of_others(statement: str, spr
     assert refused.value.pgcode == "42501"
 
 
+def test_a_shard_on_a_worker_is_confined_too(spread: URL) -> None:
+    """Who gets as app_tenant past the coordinator reads and updates its own rows only; COPY is for pg_hba.conf."""
+    for shard, host, port in rows(spread, "SELECT shard_name, nodename, nodeport FROM citus_shards WHERE table_name = 'conversations'::regclass"):  # fmt: skip
+        worker = spread.set(username="app_tenant", host=host, port=port)
+        connection = psycopg2.connect(plain(worker))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET app.business_id = '{DEFAULT_ID}'")
+            cursor.execute(f"SELECT DISTINCT business_id::text FROM {shard}")
+            assert cursor.fetchall() in ([], [(DEFAULT_ID,)])
+            cursor.execute(f"UPDATE {shard} SET message = 'mine' WHERE business_id <> '{DEFAULT_ID}'")
+            assert cursor.rowcount == 0
+            cursor.execute("RESET app.business_id")
+            cursor.execute(f"SELECT count(*) FROM {shard}")
+            assert cursor.fetchone() == (0,)
+        connection.close()
+
+
 def test_a_tenant_plants_no_row_elsewhere(spread: URL) -> None:
     planted = f"SELECT '{OTHER_ID}'::uuid, 'planted' || g, 'n' FROM generate_series(1, 20) AS g"
     with pytest.raises(psycopg2.Error):
@@ -185,83 +194,50 @@ def test_a_tenant_plants_no_row_elsewhere(spread: URL) -> None:
     assert scalar(spread, "SELECT count(*) FROM customers WHERE whatsapp_id LIKE '%planted%'") == 0
 
 
-def first(session: BusinessSession) -> Customer:
-    return session.scalars(select(Customer).order_by(Customer.id).limit(1)).one()
+def test_the_commands_of_the_document() -> None:
+    there, back = blocks("docs/scaling.md", "sh")
+    with citus_database(shards=2) as url:
+        fill(url)
+        before = everything(url)
+        for block in (there, back):
+            done = shell(block, ROOT, DATABASE_URL=plain(url))
+            assert done.returncode == 0, done.stderr
+        check(url)
+        assert everything(url) == before
 
 
-def changed(session: BusinessSession) -> None:
-    first(session).name = "changed"
-    session.flush()
-
-
-def removed(session: BusinessSession) -> None:
-    session.delete(first(session))
-    session.flush()
-
-
-def added(session: BusinessSession) -> None:
-    session.add(Customer(whatsapp_id="new", name="n"))
-    session.flush()
-
-
-def several(session: BusinessSession) -> None:
-    for n, row in enumerate(session.scalars(select(Customer).limit(3)).all()):
-        row.name = f"changed {n}"
-    session.flush()
-
-
-FORMS: dict[str, Callable[[BusinessSession], object]] = {
-    "select": lambda s: s.scalars(select(Conversation).limit(3)).all(),
-    "join": lambda s: s.execute(select(Customer, Conversation).join(Customer.conversations).limit(3)).all(),
-    "exists": lambda s: s.scalars(select(Customer).where(Customer.conversations.any())).all(),
-    "subquery": lambda s: s.scalars(select(Customer).where(Customer.whatsapp_id.in_(select(Conversation.whatsapp_id)))).all(),
-    "join of a reference table": lambda s: s.execute(select(Conversation, WhatsappNumber).join(Conversation.whatsapp_number)).all(),
-    "get": lambda s: s.get(Customer, 1),
-    "refresh": lambda s: s.refresh(first(s)),
-    "lazy": lambda s: first(s).conversations,
-    "selectin": lambda s: s.scalars(select(Customer).options(selectinload(Customer.conversations))).all(),
-    "lock": lambda s: s.scalars(select(Customer).with_for_update()).all(),
-    "insert": added,
-    "bulk insert": lambda s: s.execute(insert(Customer), [{"whatsapp_id": f"bulk {n}", "name": "n"} for n in range(3)]),
-    "update of a row": changed,
-    "update of rows": several,
-    "delete of a row": removed,
-    "bulk update": lambda s: s.execute(update(Customer).values(name="x")),
-    "bulk delete": lambda s: s.execute(delete(Customer).where(Customer.name == "x")),
-    "businesses": lambda s: s.scalars(select(Business)).all(),
-    "numbers": lambda s: s.scalars(select(WhatsappNumber)).all(),
-    "users": lambda s: s.execute(select(User.id, User.email)).all(),
-    "last_messages": lambda s: s.scalars(last_messages(UUID(OTHER_ID), "573000000001")).all(),
-    "record_message": lambda s: record_message(s, business_id=UUID(OTHER_ID), whatsapp_id="573000000001", message="hola", role="user", whatsapp_message_id="wamid.one"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_statement_of_a_tenant_goes_to_one_shard(form: str, bot: URL) -> None:
-    counted = text("SELECT query_execution_single_shard, query_execution_multi_shard FROM citus_stat_counters WHERE name = current_database()")  # fmt: skip
-    with engine_of(bot).connect() as connection:
-        before = connection.execute(counted).one()
-    with tenant_session(OTHER_ID) as session:
-        FORMS[form](session)
-        session.rollback()
-    with engine_of(bot).connect() as connection:
-        single, multi = (now - then for now, then in zip(connection.execute(counted).one(), before, strict=True))
-    assert multi == 0
-    assert single > 0
-
-
-def test_routing_and_a_number_that_goes(bot: URL) -> None:
-    with engine_of(bot).connect() as connection:
-        found = connection.execute(route_webhook(phone_number="573004445566")).one()
-    assert str(found.business_id) == OTHER_ID
-    execute(
-        bot,
-        f"INSERT INTO whatsapp_numbers (id, business_id, phone_number) VALUES (gen_random_uuid(), '{OTHER_ID}', '+573009990000')",
-    )
-    with tenant_session(OTHER_ID) as session:
-        number = session.scalars(select(WhatsappNumber).where(WhatsappNumber.phone_number == "+573009990000")).one()
-        session.add(Conversation(whatsapp_id="1", message="m", role="user", whatsapp_number_id=number.id))
-        session.commit()
-        session.delete(number)
-        session.commit()
-    assert rows(bot, "SELECT whatsapp_number_id FROM conversations WHERE message = 'm'") == [(None,)]
+def test_an_owner_who_is_no_superuser() -> None:
+    """An administrator closes what the command names; all the rest the owner of the database does itself, twice."""
+    with citus_database(shards=2) as url:
+        name = f"owner_{url.database}"
+        execute(
+            url,
+            f"CREATE ROLE {name} LOGIN CREATEROLE",
+            f"ALTER DATABASE {url.database} OWNER TO {name}",
+            f"GRANT ALL ON SCHEMA public TO {name}",
+        )
+        owner = url.set(username=name)
+        try:
+            load_legacy(owner, messages=30)
+            migrate(owner)
+            widen(owner)
+            with pytest.raises(CommandError, match=f"role {name} may not close what shows every tenant") as refused:
+                distribute(owner)
+            execute(url, *(statement for line in commands(str(refused.value)) for statement in line.split("; ")))
+            before = rows(url, "SELECT to_jsonb(c) FROM conversations AS c ORDER BY id")
+            distribute(owner)
+            check(owner)
+            assert rows(url, "SELECT to_jsonb(c) FROM conversations AS c ORDER BY id") == before
+            undistribute(owner)
+            check(owner)
+            distribute(owner)
+            undistribute(owner)
+            assert rows(url, "SELECT to_jsonb(c) FROM conversations AS c ORDER BY id") == before
+        finally:
+            execute(url, f"REASSIGN OWNED BY {name} TO CURRENT_USER")
+            execute(
+                url,
+                f"DROP OWNED BY {name}",
+                f"ALTER DATABASE {url.database} OWNER TO CURRENT_USER",
+                f"DROP ROLE {name}",
+            )

@@ -10,67 +10,8 @@ from tests.citus import pretend_citus, pretend_settings
 from tests.conftest import MakeDatabase
 from tests.support import DEFAULT_ID, catalogue, execute, load_legacy, migrate, run_alembic, scalar
 from tests.test_citus_form import FORM
-from tests.test_widen_refusals import NOTHING, commands
+from tests.test_widen_refusals import commands
 from tests.widening import SCALE, scale_script, widen
-
-OBSTACLES = {
-    "a key to the ids": (
-        "CREATE TABLE orders (id serial PRIMARY KEY, customer_id bigint CONSTRAINT whose REFERENCES customers)",
-        "the foreign key whose of table orders refers to customers, whose key becomes (id, business_id)",
-        "ALTER TABLE orders DROP CONSTRAINT whose",
-    ),
-    "a composite key": (
-        "CREATE TABLE orders (business_id uuid, whatsapp_id varchar(255), CONSTRAINT whose FOREIGN KEY (business_id, whatsapp_id) "
-        "REFERENCES customers (business_id, whatsapp_id))",
-        "the foreign key whose of table orders refers to customers",
-        "ALTER TABLE orders DROP CONSTRAINT whose",
-    ),
-    "a key to itself": (
-        "ALTER TABLE conversations ADD COLUMN reply_to bigint CONSTRAINT reply REFERENCES conversations",
-        "the foreign key reply of table conversations refers to conversations",
-        "ALTER TABLE conversations DROP CONSTRAINT reply",
-    ),
-    "a key to a table of the team": (
-        "CREATE TABLE plans (id int PRIMARY KEY); ALTER TABLE customers ADD COLUMN plan int CONSTRAINT plan REFERENCES plans",
-        "the foreign key plan of customers refers to plans, which stays on one server",
-        "ALTER TABLE customers DROP CONSTRAINT plan",
-    ),
-    "a unique index": (
-        "CREATE UNIQUE INDEX once ON conversations (whatsapp_message_id)",
-        "once of table conversations is unique across businesses",
-        "DROP INDEX once",
-    ),
-    "a unique constraint": (
-        "ALTER TABLE customers ADD CONSTRAINT once UNIQUE (username)",
-        "once of table customers is unique across businesses",
-        "ALTER TABLE customers DROP CONSTRAINT once",
-    ),
-    "an exclusion": (
-        "ALTER TABLE customers ADD CONSTRAINT alone EXCLUDE (username WITH =)",
-        "alone of table customers is unique across businesses",
-        "ALTER TABLE customers DROP CONSTRAINT alone",
-    ),
-    "a trigger": (
-        NOTHING + "CREATE TRIGGER audit AFTER INSERT ON customers FOR EACH ROW EXECUTE FUNCTION nothing()",
-        "the trigger audit of table customers would run on the workers",
-        "DROP TRIGGER audit ON customers",
-    ),
-    "a rule": (
-        "CREATE RULE kept AS ON DELETE TO users DO INSTEAD NOTHING",
-        "the rule kept of table users is not taken by Citus",
-        "DROP RULE kept ON users",
-    ),
-    "a child": (
-        "CREATE TABLE child () INHERITS (conversations)",
-        "table child inherits from conversations, which Citus does not take",
-        "ALTER TABLE child NO INHERIT conversations",
-    ),
-    "a policy of the team": (
-        "CREATE POLICY staff ON customers USING (EXISTS (SELECT FROM users))",
-        "the policy staff of table customers holds a subquery",
-        "DROP POLICY staff ON customers",
-    ),
-}
 
 CITUS_OBSTACLES = {
     "an old Citus": (
@@ -149,21 +90,6 @@ def refused(url: URL, revision: str = "citus", owner: URL | None = None) -> str:
         widen(url, "upgrade", revision)
     assert catalogue(owner or url) == before
     return str(error.value)
-
-
-@pytest.mark.parametrize("name", OBSTACLES)
-def test_an_obstacle_is_named_with_the_command_that_removes_it(
-    name: str, ready: URL, make_database: MakeDatabase
-) -> None:
-    url = make_database(ready)
-    made, sentence, command = OBSTACLES[name]
-    for statement in re.split(r"; (?=CREATE|ALTER)", made):
-        execute(url, statement)
-    said = refused(url, FORM)
-    assert sentence in said
-    assert commands(said) == [command]
-    execute(url, command)
-    widen(url, "upgrade", FORM)
 
 
 @pytest.mark.parametrize("name", CITUS_OBSTACLES)
@@ -294,13 +220,18 @@ def test_the_way_back_is_confirmed(ready: URL, make_database: MakeDatabase) -> N
         url,
         "CREATE TABLE pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text)",
         "INSERT INTO pg_dist_partition VALUES ('conversations', 'h', 's')",
-        "CREATE FUNCTION run_command_on_shards(regclass, text) RETURNS TABLE (shardid bigint, success bool, result text) "
-        "LANGUAGE sql AS $$ SELECT g, true, '700000' FROM generate_series(1, 10) AS g $$",
+        "CREATE FUNCTION citus_total_relation_size(regclass) RETURNS bigint LANGUAGE sql AS 'SELECT 1600000000'",
         "UPDATE alembic_version_scale SET version_num = 'citus'",
     )
     with pytest.raises(
-        CommandError, match="bringing 7,000,000 rows back makes everybody who writes wait for about 100 s"
+        CommandError,
+        match="bringing 1526 MB of customers and messages back makes everybody who writes wait for about 100 s",
     ) as said:
         widen(url, "downgrade", "bigint")
     assert commands(str(said.value)) == ["alembic -n scale -x writers-wait=yes downgrade bigint"]
     assert scalar(url, "SELECT version_num FROM alembic_version_scale") == "citus"
+
+
+def test_one_transaction_is_refused(ready: URL, make_database: MakeDatabase) -> None:
+    with pytest.raises(CommandError, match="run it without -x single-transaction=yes"):
+        widen(make_database(ready), "upgrade", "citus", "single-transaction=yes")

@@ -16,11 +16,7 @@ from app.models.settings import BusinessSettings
 from app.tenancy.migration.steps import Options
 from app.tenancy.settings import Settings
 from tests.conftest import TOKEN_KEY, MakeDatabase
-from tests.documents import PLACEHOLDER as PLACEHOLDER
-from tests.documents import blocks as blocks
-from tests.documents import clone as clone
-from tests.documents import documents
-from tests.documents import shell as shell
+from tests.documents import PLACEHOLDER, blocks, clone, documents, shell
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,

@@ -7,6 +7,7 @@ import sys
 import pytest
 from sqlalchemy import URL, text
 
+from tests.documents import shell
 from tests.support import (
     ROOT,
     alembic_process,
@@ -19,7 +20,6 @@ from tests.support import (
     run_alembic,
     wait_until,
 )
-from tests.test_documents import shell
 
 
 def test_a_statement_that_the_server_cancels_is_no_interrupt(canonical: URL) -> None:

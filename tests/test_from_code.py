@@ -11,8 +11,8 @@ from sqlalchemy import URL, create_engine, text
 
 from alembic import command
 from tests.conftest import MakeDatabase
+from tests.documents import blocks
 from tests.support import ROOT, engine_of, environment, plain, rows, scalar
-from tests.test_documents import blocks
 
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE name ~ '_timeout$|^TimeZone$|^client_min|isolation|quote_all' ORDER BY 1"
 

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import TOKEN_KEY
+from tests.documents import blocks, shell
 from tests.obstacles import refusal_of
 from tests.support import DEFAULT_ID, LEGACY, OTHER_ID, ROOT, check, execute, migrate, plain, rows, scalar
-from tests.test_documents import blocks, shell
 
 
 @pytest.fixture

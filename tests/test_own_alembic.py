@@ -8,8 +8,8 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.documents import blocks, shell
 from tests.support import ROOT, check, current, execute, migrate, paste, pg_dump, pipe, plain, rows, scalar, script
-from tests.test_documents import blocks, shell
 
 REVISION = """
 import sqlalchemy as sa

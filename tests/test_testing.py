@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from tests.documents import blocks
 from tests.support import plain, rows
-from tests.test_documents import blocks
 
 
 def test_a_bots_tests_run_on_clones_of_a_migrated_database(tmp_path: Path, server: URL) -> None:

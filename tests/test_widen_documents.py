@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from tests.documents import blocks, shell
 from tests.support import ROOT, execute, plain, rows, scalar
-from tests.test_documents import blocks, shell
 from tests.widening import types
 
 HEAD = 'revision = "orders"\ndown_revision = None\nbranch_labels = None\ndepends_on = None\n\n'

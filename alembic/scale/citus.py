@@ -54,6 +54,9 @@ depends_on = None
 COMMENTS = "citus_comments"
 """Table of the comments that Citus loses while it moves the tables; it is dropped at the end."""
 
+MAY_ASK = "coalesce(has_function_privilege(to_regprocedure('run_command_on_all_nodes(text,boolean,boolean)'), 'EXECUTE'), false)"
+"""SQL condition: the nodes can be asked; of an interrupted run this was closed to all but administrators."""
+
 NO_CITUS = (
     "the extension citus is not in this database: as an administrator, on a server that has it: "
     "run CREATE EXTENSION citus;"
@@ -82,8 +85,10 @@ END $reach$"""
 
 
 def check_upgrade() -> None:
+    refuse_single_transaction()
     refuse(f"CASE WHEN NOT {HAS_CITUS} THEN {literal(NO_CITUS)} END")
     refuse(script("citus_check.sql", closing=CLOSING, setting=SETTING_IS_THERE), when=HAS_CITUS)
+    refuse(script("citus_check_nodes.sql"), when=MAY_ASK)
     for error in unreachable():
         refuse(literal(UNREACHABLE.format(error)))
 
@@ -116,6 +121,7 @@ def upgrade() -> None:
 
 
 def check_downgrade() -> None:
+    refuse_single_transaction()
     refuse(OTHERS.format(tables=", ".join(f"to_regclass('{table}')" for table in TABLES)))
     if not options().writers_wait:
         refuse(script("citus_check_downgrade.sql"))
@@ -150,6 +156,18 @@ def prepare_session() -> None:
     """Triggers are taken along: ours change nothing but their row. What Citus says of its insides is left out."""
     emit("SET citus.enable_unsafe_triggers = on")
     emit("SET client_min_messages = warning")
+
+
+def refuse_single_transaction() -> None:
+    """Stop where one transaction is asked for.
+
+    Raises:
+        ValueError: `-x single-transaction=yes`.
+    """
+    if options().single_transaction:
+        raise ValueError(
+            "Citus moves a table in transactions of its own, so that nobody waits: run it without -x single-transaction=yes."
+        )
 
 
 def call(function: str) -> None:

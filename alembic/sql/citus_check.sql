@@ -15,14 +15,6 @@ WHEN NOT EXISTS (SELECT FROM pg_dist_node WHERE groupid <> 0 AND isactive AND sh
 CASE WHEN current_setting('citus.shard_replication_factor') <> '1' THEN
     format('citus.shard_replication_factor is %s, and foreign keys need 1: run ALTER DATABASE %I SET citus.shard_replication_factor = 1;',
            current_setting('citus.shard_replication_factor'), current_database()) END,
-(SELECT string_agg(CASE WHEN NOT success THEN format('node %s:%s does not answer (%s): start it, or remove it with SELECT citus_remove_node(%1$L, %2$s)', nodename, nodeport, result)
-                        ELSE format('node %s:%s has %s: run ALTER SYSTEM SET %s there, then restart it', nodename, nodeport,
-                                    split_part(result, '|', 1), split_part(result, '|', 2)) END, E'\n')
-   FROM (VALUES ($$SELECT 'wal_level = ' || current_setting('wal_level') || '|wal_level = logical' WHERE current_setting('wal_level') <> 'logical'$$),
-                ($$SELECT 'output_plugin_libraries = ' || libraries || '|output_plugin_libraries = ' || concat_ws(', ', nullif(libraries, ''), CASE WHEN libraries !~ '\mpgoutput\M' THEN 'pgoutput' END, 'citus')
-                     FROM current_setting('output_plugin_libraries', true) AS libraries WHERE NOT 'citus' = ANY (regexp_split_to_array(libraries, '[\s,"]+'))$$)) AS q (query)
-  CROSS JOIN LATERAL run_command_on_all_nodes(query, give_warning_for_connection_errors => false) AS answer JOIN pg_dist_node USING (nodeid)
-  WHERE NOT success OR result <> ''),
 (SELECT format('role %s may not close what shows every tenant the statements of others: as an administrator: run %s;', current_user, string_agg(closing, '; '))
    FROM ({{closing}}) AS open WHERE NOT (SELECT pg_has_role(extowner, 'USAGE') FROM pg_extension WHERE extname = 'citus') HAVING count(*) > 0),
 (SELECT format('role %s may not change app_tenant, which has to log in on the workers: as an administrator: run ALTER ROLE app_tenant LOGIN;', current_user)

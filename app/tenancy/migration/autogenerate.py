@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, Index
 from sqlalchemy.types import TypeDecorator
 
+from app.tenancy.migration import distribution
 from app.tenancy.migration import ops as schema_ops
 
 INVERSE = {
@@ -111,7 +112,12 @@ def make_safe(context: MigrationContext, revision: object, directives: list[ops.
         ValueError: `alembic revision --autogenerate` found nothing to write, or the template has no place for checks.
     """
     asked = getattr(context.config and context.config.cmd_opts, "autogenerate", False)
+    scaled = context.connection is not None and bool(
+        context.connection.exec_driver_sql(f"SELECT {distribution.SCALED}").scalar()
+    )
     for script in directives:
+        for side in (script.upgrade_ops, script.downgrade_ops) if scaled else ():
+            _leave_the_form(side)
         if asked and script.upgrade_ops is not None and script.upgrade_ops.is_empty():
             raise ValueError(
                 "No difference found between models and database that a revision can write: is the model imported in "
@@ -133,6 +139,20 @@ def _write_check(context: MigrationContext, name: str, dropped: list[str]) -> No
             "put this schema's alembic/script.py.mako in its place."
         )
     context.opts["template_args"][name] = "\n    ".join(f"ops.refuse_rows({table!r})" for table in dropped)
+
+
+def _leave_the_form(side: ops.UpgradeOps | ops.DowngradeOps | None) -> None:
+    """Take out what would turn the form that Citus takes back into that of the models."""
+    for operation in list(side.ops) if side is not None else []:
+        if isinstance(operation, ops.ModifyTableOps):
+            operation.ops[:] = [
+                o
+                for o in operation.ops
+                if not {getattr(o, "constraint_name", None), getattr(o, "index_name", None)}
+                & {*distribution.DIFFERENCES}
+            ]
+            if not operation.ops and side is not None:
+                side.ops.remove(operation)
 
 
 def render_item(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:

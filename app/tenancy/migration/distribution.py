@@ -21,6 +21,9 @@ KEYS = ("fk_customers_businesses", "fk_conversations_businesses", NULL_KEY, NUMB
 NUMBER_INDEX = "ix_conversations_whatsapp_number_id_business_id"
 NUMBER_INDEX_ON = "(whatsapp_number_id, business_id) WHERE whatsapp_number_id IS NOT NULL"
 
+DIFFERENCES = (NUMBER_KEY, NULL_KEY, NUMBER_INDEX, "ix_conversations_business_id_whatsapp_number_id")
+"""Names of keys and indexes that are otherwise in this form than on the models."""
+
 SCALED = (
     "EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' "
     "AND cardinality(conkey) = 2)"

@@ -280,17 +280,19 @@ def step_per_statement(title: str, *queries: str, table: str) -> None:
 def _run_statements(head: str, query: str, table: str) -> int:
     """Run what a query returns, and return how many statements it were."""
     statements = _execute(query).scalars().all()
-    for number, statement in enumerate(statements, 1):
-        name = head if len(statements) == 1 else f"{head} ({number} of {len(statements)})"
-        try:
-            with running(name, op.get_context().impl.connection):
+    if not statements:
+        return 0
+    try:
+        with running(head, op.get_context().impl.connection, parts=len(statements)) as parts:
+            for statement in statements:
                 emit(statement)
-        except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != "55P03":
-                raise
-            # A concurrent build waits for every older snapshot of the database, too.
-            sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
-            raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+                parts.done += 1
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != "55P03":
+            raise
+        # A concurrent build waits for every older snapshot of the database, too.
+        sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
+        raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
     return len(statements)
 
 
