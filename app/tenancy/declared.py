@@ -11,6 +11,4 @@ def declared(version_table: str = "alembic_version") -> Declared:
     Args:
         version_table: name of the table that holds the revision.
     """
-    return Declared(
-        Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table
-    )
+    return Declared(Base.metadata, state.OLD_TABLES, str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table)

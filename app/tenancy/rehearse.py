@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from app.tenancy.embedded import embedded_url
 from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
+from app.tenancy.migration.state import OLD_TABLES
 from app.tenancy.restore import BackupError, Restored, binary, restore
 
 PREFIX = "whatsapp-bot-rehearsal-"
@@ -115,7 +116,7 @@ class Rehearsal:
         say("Restoring the backup")
         self.found.restored = restore(self.backups, self.url, self.folder)
         self._sql("ANALYZE")
-        self.found.rows = {t: self._one(f"SELECT count(*) FROM {t}") for t in ("customers", "conversations")}
+        self.found.rows = {t: self._one(f"SELECT count(*) FROM {t}") for t in OLD_TABLES}
         self.found.size["before"] = self._one("SELECT pg_database_size(current_database())")
         try:
             self._try()

@@ -10,7 +10,7 @@ from app.db import CONNECT_ARGS, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 from app.tenancy.errors import exit_status
-from app.tenancy.migration.state import FINISH_WITH, STATE
+from app.tenancy.migration.state import FINISH_WITH, OLD_TABLES, STATE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
 from app.tenancy.settings import alembic_config, get_settings, import_models
@@ -72,8 +72,7 @@ def report(connection: Connection, script: ScriptDirectory | None = None, table:
         "revision": revision,
         "state": state,
         "rows": ", ".join(f"{name} {rows(name)}" for name in there) or "no table yet",
-        "ids": ", ".join(_ids(connection, table) for table in ("customers", "conversations") if table in there)
-        or "none",
+        "ids": ", ".join(_ids(connection, table) for table in OLD_TABLES if table in there) or "none",
         "default business": default or "none",
         "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",
         "token keys": _keys(),

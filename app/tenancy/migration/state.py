@@ -13,6 +13,9 @@ FINISH_WITH: Final = {
 }
 """By state, the command that ends it."""
 
+OLD_TABLES: Final = ("customers", "conversations")
+"""The tables of revision 000, which adopts those of a live database as they are."""
+
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 
