@@ -10,8 +10,6 @@ from alembic import op
 from app.tenancy.migration import access, distribution
 from app.tenancy.migration.steps import emit, emit_statements, literal, options, refuse, step, step_per_statement
 
-_GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
-
 CURRENT_BUSINESS_ID = """
 CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$"""
@@ -38,23 +36,20 @@ END $function$"""
 
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
 
+TENANT_ROWS = "business_id = (SELECT current_business_id())"
+"""SQL condition: the row belongs to the business in scope."""
+
 
 def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
         emit(sql)
         emit_statements(
-            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {_GRANTEE}) "
+            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {access.GRANTEE}) "
             "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
             f"WHERE pg_proc.oid = to_regprocedure({literal(function)}) AND grantee <> proowner GROUP BY grantee"
         )
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
-
-
-def drop_functions() -> None:
-    """Take `create_functions` back."""
-    emit("DROP FUNCTION IF EXISTS current_business_id()")
-    emit("DROP FUNCTION IF EXISTS set_updated_at()")
 
 
 def create_updated_at_trigger(table: str) -> None:
@@ -85,19 +80,13 @@ def close_table(table: str, *, when: str = "true") -> None:
         f"SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' "
         f"WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')) "
         "SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, "
-        f"there.oid::regclass, {_GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
+        f"there.oid::regclass, {access.GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
         "SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held "
         f"WHERE grantee <> relowner AND ({when})"
     )
 
 
-def enable_tenancy(
-    table: str,
-    *,
-    using: str = "business_id = (SELECT current_business_id())",
-    grant: str = EVERYTHING,
-    made: str = "true",
-) -> None:
+def enable_tenancy(table: str, *, using: str = TENANT_ROWS, grant: str = EVERYTHING, made: str = "true") -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
     Args:
@@ -113,7 +102,7 @@ def enable_tenancy(
     grant_tenancy(table, grant=grant, made=made)
 
 
-def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT current_business_id())") -> None:
+def create_tenant_policies(table: str, *, using: str = TENANT_ROWS) -> None:
     """Enable row level security with the policies of the two roles. Locks: ACCESS EXCLUSIVE, milliseconds."""
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     emit_statements(

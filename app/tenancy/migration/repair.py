@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app.tenancy.errors import reason
 from app.tenancy.migration import access, distribution, ops
 from app.tenancy.migration.catalogue import Catalogue
 from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
@@ -21,8 +22,6 @@ from app.tenancy.migration.steps import ALWAYS, emit, emit_statements, literal, 
 
 ROUNDS = 4
 """One repair can bring the next to light: a role lets its policies be made, a key that is back can be validated."""
-
-WATCHED = "'PUBLIC', 'app_tenant', 'app_service', 'anon', 'authenticated'"
 
 BY_HAND = {
     "type": "ALTER TABLE {table} ALTER COLUMN {column} TYPE {expected}, which can rewrite the table: in a quiet hour",
@@ -33,6 +32,9 @@ BY_HAND = {
     "definition": "write a revision (alembic revision --autogenerate) if the model is newer, or restore it from a backup",
 }
 """What to do about an aspect that holds data."""
+
+UNKNOWN = "nothing here repairs this: compare it with the model, and change the one that is wrong by hand"
+"""What to do about an aspect that no operation repairs and that has no advice of its own."""
 
 
 @dataclass
@@ -120,7 +122,7 @@ class Repairs:
             elif table == self.declared.memory:
                 ops.close_table(table)
                 emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-            elif tenancy := self.declared.metadata.tables[table].info.get("tenancy"):
+            elif (tenancy := self.declared.metadata.tables[table].info.get("tenancy")) is not None:
                 ops.disable_tenancy(table)
                 if table in self.declared.adopted:
                     ops.confine_former_roles(table, self.declared.business, restrictive=self.restrictive[table])
@@ -206,8 +208,7 @@ def carry_out(
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise
-                    message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-                    yield from ((drift, str(message or error.orig)) for drift in drifts)
+                    yield from ((drift, reason(error)) for drift in drifts)
                 except RuntimeError as error:
                     yield from ((drift, str(error)) for drift in drifts)
     finally:
@@ -218,7 +219,7 @@ def carry_out(
 
 def by_hand(drift: Drift) -> str:
     """What to do about a drift that repair leaves alone."""
-    said = drift.by_hand or BY_HAND.get(drift.aspect, BY_HAND["definition"])
+    said = drift.by_hand or BY_HAND.get(drift.aspect, UNKNOWN)
     return (
         said.format(table=drift.table, column=column_of(drift), expected=drift.expected) if not drift.by_hand else said
     )
@@ -351,11 +352,11 @@ def with_sequences(table: str) -> str:
 
 def take_all(table: str) -> str:
     """SQL query of statements: everything that the two roles, PUBLIC, anon and authenticated hold on the table."""
-    who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END"
+    watched = access.listed(("PUBLIC", *access.WATCHED))
     return (
         "SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, o.oid::regclass, "
-        f"CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM ({with_sequences(table)}) AS o "
+        f"{access.GRANTEE}) FROM ({with_sequences(table)}) AS o "
         "CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute "
         "CROSS JOIN aclexplode(attacl) WHERE attrelid = o.oid) AS held LEFT JOIN pg_roles AS r ON r.oid = grantee "
-        f"WHERE {who} IN ({WATCHED})"
+        f"WHERE CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END IN ({watched})"
     )

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
+from alembic.ddl._autogen import ComparisonResult
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import CheckConstraint, Connection, CursorResult
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from alembic import op
 from app.tenancy.migration.progress import heading, headings, running, say
@@ -375,13 +376,43 @@ END"""
 
 
 class ScriptImpl(PostgresqlImpl):
-    """Alembic's PostgreSQL, with version statements that a script may repeat."""
+    """Alembic's PostgreSQL, with version statements that a script may repeat, and CHECKs that are compared."""
 
     __dialect__ = "postgresql"
 
     def render_ddl_sql_expr(self, *expression: Any, **kw: Any) -> str:
         """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
         return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
+
+    def compare_check_constraint(
+        self, metadata_constraint: CheckConstraint, reflected_constraint: CheckConstraint
+    ) -> ComparisonResult:
+        """Whether PostgreSQL writes both CHECKs down alike; `alembic.ext.checkconstraint_byname` asks it."""
+        table, connection = metadata_constraint.table.name, cast(Connection, self.connection)
+        declared = metadata_constraint.sqltext.compile(
+            dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+            compile_kwargs={"literal_binds": True, "include_table": False},
+        )
+        written = (
+            "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = to_regclass"
+        )
+        savepoint = connection.begin_nested()
+        try:
+            for statement in (
+                f"CREATE TEMP TABLE check_compared (LIKE {table})",
+                f"ALTER TABLE pg_temp.check_compared ADD CHECK ({declared})",
+            ):
+                connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            name = literal(str(reflected_constraint.name))
+            found = connection.exec_driver_sql(f"{written}({literal(table)}) AND conname = {name}").scalar()
+            is_same = found == connection.exec_driver_sql(f"{written}('pg_temp.check_compared')").scalar_one()
+        except ProgrammingError as error:
+            if getattr(error.orig, "pgcode", None) == "42501":
+                return ComparisonResult.Skip("the role may not create temporary tables")
+            is_same = False  # it names a column that is still to be added
+        finally:
+            savepoint.rollback()
+        return ComparisonResult.Equal() if is_same else ComparisonResult.Different("the condition is another")
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""

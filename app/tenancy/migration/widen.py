@@ -12,7 +12,7 @@ command goes on wherever a run ended.
 
 from dataclasses import dataclass
 
-from app.tenancy.migration import ops
+from app.tenancy.migration import access, ops
 from app.tenancy.migration.ops import has_column
 from app.tenancy.migration.steps import (
     _gave_up,
@@ -157,6 +157,7 @@ class Widening:
             "unproved": self.unproved,
             "begun": self.begun,
             "narrow": self.narrow,
+            "grantee": access.GRANTEE,
         }
         if "{{'chunk'}}" in sql:
             sentence, blocker = _gave_up(self.t, others="false")
@@ -203,12 +204,13 @@ WITH t AS (
 ), p AS (
     SELECT *, (regexp_match(rest, '^(?:BEFORE|AFTER) (?:INSERT OR )?(?:DELETE OR )?UPDATE'))[1] AS event,
            (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-             WHERE attrelid = {{'t'}}::regclass AND attnum > 0 AND NOT attisdropped AND attname <> {{'wide'}}) AS columns FROM t
+             WHERE attrelid = {{'t'}}::regclass AND attnum > 0 AND NOT attisdropped AND attname <> {{'wide'}}
+               AND attgenerated = '') AS columns FROM t  -- a BEFORE trigger that names a generated column fires on every UPDATE
 )
 SELECT statement FROM (
     SELECT 1, format('ALTER TABLE {{t}} ADD CONSTRAINT {{keeper}} CHECK (%s) NOT VALID', CASE WHEN required
              THEN '{{n}} IS NOT NULL AND {{n}} = {{c}}' ELSE '{{n}} IS NOT DISTINCT FROM {{c}}' END) FROM {{w}} AS w
-    UNION ALL SELECT 2, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    UNION ALL SELECT 2, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, {{grantee}},
              CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM {{w}} AS w, aclexplode(acl)
     UNION ALL SELECT 3, format('CREATE OR REPLACE %s%s OF %s%s', substr(head, 8), event, columns, substr(rest, length(event) + 1)) FROM p
     UNION ALL SELECT 4, format('ALTER TABLE {{t}} %s TRIGGER %I', CASE tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, tgname)
@@ -379,8 +381,8 @@ SELECT statement FROM (
                                 CASE WHEN e.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM q, aclexplode(relacl) AS e WHERE deptype = 'i' AND e.grantee <> relowner
     UNION ALL SELECT 38, format('COMMENT ON SEQUENCE %s IS %L', oid::regclass, obj_description(oid, 'pg_class')) FROM q WHERE deptype = 'i' AND obj_description(oid, 'pg_class') IS NOT NULL
     -- Exactly the privileges of the old column; what describes it.
-    UNION ALL SELECT DISTINCT 40, format('REVOKE ALL ({{n}}) ON {{t}} FROM %s CASCADE', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM w, aclexplode(new_acl)
-    UNION ALL SELECT 41, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    UNION ALL SELECT DISTINCT 40, format('REVOKE ALL ({{n}}) ON {{t}} FROM %s CASCADE', {{grantee}}) FROM w, aclexplode(new_acl)
+    UNION ALL SELECT 41, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, {{grantee}},
                                 CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM w, aclexplode(acl)
     UNION ALL SELECT 42, format('COMMENT ON COLUMN {{t}}.{{n}} IS %L', col_description(tab, old)) FROM w WHERE col_description(tab, old) IS NOT NULL
     UNION ALL SELECT 43, format('ALTER TABLE {{t}} ALTER COLUMN {{n}} SET STATISTICS %s', target) FROM w WHERE target IS NOT NULL
