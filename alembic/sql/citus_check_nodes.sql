@@ -3,6 +3,6 @@
                                     split_part(result, '|', 1), split_part(result, '|', 2)) END, E'\n')
    FROM (VALUES ($$SELECT 'wal_level = ' || current_setting('wal_level') || '|wal_level = logical' WHERE current_setting('wal_level') <> 'logical'$$),
                 ($$SELECT 'output_plugin_libraries = ' || libraries || '|output_plugin_libraries = ' || concat_ws(', ', nullif(libraries, ''), CASE WHEN libraries !~ '\mpgoutput\M' THEN 'pgoutput' END, 'citus')
-                     FROM current_setting('output_plugin_libraries', true) AS libraries WHERE NOT 'citus' = ANY (regexp_split_to_array(libraries, '[\s,"]+'))$$)) AS q (query)
+                     FROM (SELECT (SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries') AS libraries) AS readable WHERE NOT 'citus' = ANY (regexp_split_to_array(libraries, '[\s,"]+'))$$)) AS q (query)
   CROSS JOIN LATERAL run_command_on_all_nodes(query, give_warning_for_connection_errors => false) AS answer JOIN pg_dist_node USING (nodeid)
   WHERE NOT success OR result <> '')
