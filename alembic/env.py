@@ -21,10 +21,10 @@ if hasattr(context.config.cmd_opts, "raiseerr") and "app" not in sys.modules and
     sys.modules["app"] = module_from_spec(package)
 
 import app.models
-from app.db import CONNECT_ARGS, DatabaseUrlError, database_url, parse_url
+from app.db import CONNECT_ARGS, database_url, parse_url
+from app.tenancy.declared import declared
 from app.tenancy.migration import autogenerate, drift, path, runner, version
 from app.tenancy.migration.progress import be_quiet, say
-from app.tenancy.repair import declared
 from app.tenancy.report import place, report
 from app.tenancy.settings import import_models, use_project
 
@@ -50,7 +50,7 @@ OPTIONS: dict[str, Any] = {
     "version_table": runner.version_table(),
     "schema_options": schema_options,
     "compare_type": runner.same_type,
-    "autogenerate_plugins": ["alembic.autogenerate.*", drift.register()],
+    "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
     "process_revision_directives": autogenerate.make_safe,
     "render_item": autogenerate.render_item,
     "include_object": runner.include_object,
@@ -86,10 +86,7 @@ def run_offline() -> None:
 def url_of_run() -> URL:
     """`sqlalchemy.url`, which code sets before it starts Alembic, or else DATABASE_URL."""
     if GIVEN_URL:
-        try:
-            return parse_url(GIVEN_URL)
-        except DatabaseUrlError as error:
-            raise DatabaseUrlError(str(error).replace("DATABASE_URL", SOURCE)) from None
+        return parse_url(GIVEN_URL, SOURCE)
     return database_url(create=runner.changes() and not runner.stamps() and not schema_options.dry_run)
 
 
@@ -100,7 +97,7 @@ def connected() -> Iterator[Connection]:
     if given is not None:
         where.append(given.engine.url)
         opened = nullcontext(given) if isinstance(given, Connection) else given.connect()
-        with opened as connection, runner.handed_over(connection, schema_options.single_transaction):
+        with opened as connection, runner.as_a_run(connection, schema_options.single_transaction):
             yield connection
         return
     where.append(url := url_of_run())

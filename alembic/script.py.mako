@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from alembic import op
 from app.tenancy.migration import ops
 from app.tenancy.migration.ops import has_column, has_table
-from app.tenancy.migration.steps import outside_transaction, step
+from app.tenancy.migration.steps import ALWAYS, outside_transaction, step
 ${imports if imports else ""}
 
 revision = ${repr(up_revision)}

@@ -51,8 +51,8 @@ def database_url(*, create: bool = False) -> URL:
     return parse_url(configured) if configured else project_url(create=create)
 
 
-def parse_url(text: str) -> URL:
-    """The text of DATABASE_URL as a URL for psycopg2.
+def parse_url(text: str, source: str = "DATABASE_URL") -> URL:
+    """A text as a URL for psycopg2; `source` is what it comes from, for the sentence of an error.
 
     Raises:
         DatabaseUrlError: it names another database, or is not a URL.
@@ -61,16 +61,16 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise DatabaseUrlError(
-            "DATABASE_URL is not a URL of the form postgresql://user:password@host:5432/database "
+            f"{source} is not a URL of the form postgresql://user:password@host:5432/database "
             "(percent-encode the password's special characters)."
         ) from None
     if url.password == "[YOUR-PASSWORD]":
-        raise DatabaseUrlError("DATABASE_URL still has the placeholder [YOUR-PASSWORD]: put the password there.")
+        raise DatabaseUrlError(f"{source} still has the placeholder [YOUR-PASSWORD]: put the password there.")
     if "@" in f"{url.host}{url.database}":
-        raise DatabaseUrlError("DATABASE_URL has an @ in its password or host: percent-encode it there, as %40.")
+        raise DatabaseUrlError(f"{source} has an @ in its password or host: percent-encode it there, as %40.")
     if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
         raise DatabaseUrlError(
-            f"DATABASE_URL names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
+            f"{source} names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
             "set it to postgresql://user:password@host:5432/database."
         )
     return url.set(drivername="postgresql+psycopg2")
@@ -173,7 +173,7 @@ class BusinessSession(Session):
         ValueError: business_id is not a UUID.
     """
 
-    scope: tenancy.Scope | None = None
+    scope: tenancy.Confinement | None = None
 
     def __init__(
         self, bind: Engine | Connection | None = None, *, business_id: UUID | str | None = None, **kwargs: Any
@@ -187,7 +187,7 @@ class BusinessSession(Session):
         self._bound_engines: dict[Engine, Engine] = {}
         self._bound_connections: dict[Connection, str] = {}
         if business is not None:
-            self.scope = tenancy.Scope(business)
+            self.scope = tenancy.Confinement(business)
             self.info[TENANT_SCOPE] = business
             self._options[tenancy.SCOPE] = self.scope
             self._criteria = with_loader_criteria(

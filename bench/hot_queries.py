@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.db import get_engine, tenant_session
 from app.models import Business, WhatsappNumber
-from app.tenancy.connection import Scope
+from app.tenancy.connection import Confinement
 from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.support import OTHER_ID, ROOT, engine_of, environment, execute, migrate, plain
 
@@ -192,7 +192,7 @@ def inserts_per_second(make: Callable[[], URL], rows: int = 20_000) -> str:
     variants = {
         "insert as owner": ("", "INSERT INTO conversations (whatsapp_id, message, role) VALUES ('1', 'x', 'user')"),
         "insert as app_tenant (policy)": (
-            Scope(uuid.UUID(OTHER_ID)).sql,
+            Confinement(uuid.UUID(OTHER_ID)).sql,
             "INSERT INTO conversations (whatsapp_id, message, role) VALUES ('1', 'x', 'user')",
         ),
         "update without the trigger": (

@@ -20,7 +20,7 @@ from sqlalchemy import URL
 
 from app.db import get_engine, read_session, tenant_session
 from app.models import Conversation
-from app.tenancy.connection import Scope
+from app.tenancy.connection import Confinement
 from app.tenancy.customers import find_or_create_customer
 from app.tenancy.embedded import embedded_url
 from app.tenancy.queries import last_messages, record_answer, record_message, route_webhook
@@ -109,7 +109,7 @@ class Psycopg2:
     def confined(self, *statements: str) -> None:
         """The statements in one transaction that is confined to the business."""
         begin = "BEGIN; " if self.folded else ""
-        self.run(begin + Scope(BUSINESS).sql, *statements)
+        self.run(begin + Confinement(BUSINESS).sql, *statements)
         self.run("COMMIT") if self.folded else self.connection.commit()
 
     def route(self) -> None:

@@ -399,7 +399,7 @@ CREATE TABLE multi_tenant_rollback (
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,
-    needs_column text,
+    needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
@@ -418,9 +418,9 @@ BEGIN
                        WHERE pg_class.oid = 'multi_tenant_rollback'::regclass AND grantee <> relowner), '');
 END $close$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -744,14 +744,14 @@ BEGIN
     END LOOP;
 END $archive$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- The archive is its owner's; a foreign key to a table in it is asked as that table's owner.
 SELECT DISTINCT format('REVOKE ALL ON SCHEMA multi_tenant_archive FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
   FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'multi_tenant_archive' AND grantee <> nspowner
 UNION ALL SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', pg_class.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
   FROM pg_class, aclexplode(relacl)
  WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r' AND grantee <> relowner AND relname <> ALL ('{user_businesses,users,whatsapp_numbers,businesses}')
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -821,28 +821,28 @@ DROP TRIGGER single_business_only ON customers;
 
 DROP TRIGGER single_business_update ON customers;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_tenant ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'app_tenant' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_service ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'app_service' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY single_business ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'single_business' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE customers DISABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON customers FROM app_tenant, app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('customers')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 DROP TRIGGER IF EXISTS set_updated_at ON customers;
 
@@ -944,28 +944,28 @@ DROP TRIGGER single_business_only ON conversations;
 
 DROP TRIGGER single_business_update ON conversations;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_tenant ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'app_tenant' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_service ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'app_service' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY single_business ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'single_business' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE conversations DISABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON conversations FROM app_tenant, app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('conversations')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- The table as the single-business schema has it, by what the upgrade remembered.
 ALTER TABLE conversations DROP CONSTRAINT "this database is being rolled back to one business";
@@ -1041,16 +1041,16 @@ END $back$;
 END
 $step$;
 
--- an index of customers
-\echo 'Downgrading 001 -> 000, step 11 of 14: an index of customers'
+-- indexes of the times of customers
+\echo 'Downgrading 001 -> 000, step 11 of 14: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
--- an index of conversations
-\echo 'Downgrading 001 -> 000, step 12 of 14: an index of conversations'
+-- indexes of the times of conversations
+\echo 'Downgrading 001 -> 000, step 12 of 14: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -1099,14 +1099,14 @@ ELSE
 END IF;
 END $aside$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- The archive is its owner's; a foreign key to a table in it is asked as that table's owner.
 SELECT DISTINCT format('REVOKE ALL ON SCHEMA multi_tenant_archive FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
   FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'multi_tenant_archive' AND grantee <> nspowner
 UNION ALL SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', pg_class.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
   FROM pg_class, aclexplode(relacl)
  WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r' AND grantee <> relowner AND relname <> ALL ('{user_businesses,users,whatsapp_numbers,businesses}')
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 DO $remembered$
 DECLARE
@@ -1129,9 +1129,9 @@ ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY;
 
 REVOKE ALL ON alembic_version FROM app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() AND grantee IN (to_regrole('app_tenant'), to_regrole('app_service'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN

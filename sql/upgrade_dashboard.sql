@@ -1365,9 +1365,9 @@ $step$;
 
 INSERT INTO alembic_version (version_num) SELECT '000' WHERE NOT EXISTS (SELECT FROM alembic_version);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE alembic_version ADD CONSTRAINT whatsapp_bot_schema CHECK (version_num IS NOT NULL)' WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- Running upgrade 000 -> 001
 
@@ -1397,7 +1397,7 @@ CREATE TABLE multi_tenant_rollback (
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,
-    needs_column text,
+    needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
@@ -1416,9 +1416,9 @@ BEGIN
                        WHERE pg_class.oid = 'multi_tenant_rollback'::regclass AND grantee <> relowner), '');
 END $close$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1497,14 +1497,14 @@ END $do$$leave$, name, current_user), NULL, current_user::text
  WHERE s.statement IS NOT NULL AND NOT EXISTS (
     SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'end' AND m.kind = 'membership' AND m.statement = s.statement);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT %s TO %I', name, current_user) FROM (SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
          -- PostgreSQL 16 and later: whoever creates a role may grant it, but not yet become it
          WHERE NOT pg_has_role(to_regrole(name), CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)) AS missing
 -- Where PUBLIC may not use the schema, the two roles need it said.
 UNION ALL SELECT format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), rolname) FROM pg_roles
  WHERE rolname IN ('app_tenant', 'app_service') AND NOT has_schema_privilege(oid, current_schema(), 'USAGE')
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1618,7 +1618,7 @@ CREATE INDEX ix_user_businesses_business_id ON user_businesses (business_id);
     END IF;
 END $tables$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
             ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, col, about) END
   FROM (VALUES
@@ -1659,14 +1659,14 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
     ('', 'updated_at', 'When the row was last changed; set by the trigger set_updated_at')) AS c (tab, col, about)
   JOIN unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) AS name ON tab IN (name, '')
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE ALL ON FUNCTION current_business_id() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('current_business_id()') AND grantee <> proowner GROUP BY grantee
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
 DECLARE
@@ -1685,161 +1685,161 @@ BEGIN
     RETURN NEW;
 END $function$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE ALL ON FUNCTION set_updated_at() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('set_updated_at()') AND grantee <> proowner GROUP BY grantee
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON user_businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('user_businesses') AND attgenerated <> '') THEN quote_literal('generated') END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('users') AND attgenerated <> '') THEN quote_literal('generated') END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON whatsapp_numbers FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('whatsapp_numbers') AND attgenerated <> '') THEN quote_literal('generated') END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('businesses') AND attgenerated <> '') THEN quote_literal('generated') END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON businesses TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'id = current_business_id()' ELSE 'id = (SELECT current_business_id())' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON businesses TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT, UPDATE (name, business_type, settings) ON businesses TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('businesses') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'businesses', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON businesses TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('businesses')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('whatsapp_numbers') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE whatsapp_numbers ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON whatsapp_numbers TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON whatsapp_numbers TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON whatsapp_numbers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('whatsapp_numbers') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'whatsapp_numbers', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT INSERT (%s) ON whatsapp_numbers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('whatsapp_numbers') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON whatsapp_numbers TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('whatsapp_numbers')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('users') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON users TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'is_colleague(id)' ELSE 'EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON users TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT (id, email, full_name, is_active, created_at, updated_at) ON users TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('users') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'users', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('users')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('user_businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE user_businesses ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON user_businesses TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON user_businesses TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('user_businesses') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'user_businesses', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_businesses TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('user_businesses')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('alembic_version') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'CREATE POLICY app_service ON alembic_version TO app_service USING (true)' WHERE NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('alembic_version') AND polname = 'app_service' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT ON alembic_version TO app_service;
 
@@ -1924,13 +1924,13 @@ SELECT CASE WHEN equal IS NULL THEN 'DROP INDEX IF EXISTS ' || name
  WHERE s.statement IS NOT NULL AND NOT EXISTS (
     SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'index name' AND m.statement = s.statement);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_whatsapp_id') IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_timestamp') IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -2097,23 +2097,23 @@ BEGIN
                FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}'));
 END $times$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- Wide enough for Meta's user ids (131 characters); a wider varchar is a change of the catalogue only.
 SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id TYPE varchar(255)%s',
               CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
   FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
  WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255);
 
 ALTER TABLE customers ADD COLUMN username varchar(255);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attgenerated <> '') THEN quote_literal('generated') END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
             ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, col, about) END
   FROM (VALUES
@@ -2154,7 +2154,7 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
     ('', 'updated_at', 'When the row was last changed; set by the trigger set_updated_at')) AS c (tab, col, about)
   JOIN unnest('{customers}'::text[]) AS name ON tab IN (name, '')
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT 'customers', 'privilege', statement, needs_column, needs_role FROM (
@@ -2192,7 +2192,7 @@ END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = h
  WHERE s.statement IS NOT NULL AND NOT EXISTS (
     SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'customers' AND m.kind = 'privilege' AND m.statement = s.statement);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH held AS (
     SELECT a.*, (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated')
         OR privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls) AS taken, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role
@@ -2218,13 +2218,13 @@ SELECT statement FROM (
      WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')
        AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
 ) AS s (stage, statement) ORDER BY stage, statement
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY single_business ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'single_business' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY single_business ON customers AS %s TO %s USING (business_id = ''00000000-0000-0000-0000-000000000001'') WITH CHECK (business_id = ''00000000-0000-0000-0000-000000000001'')',
               CASE WHEN EXISTS (SELECT FROM multi_tenant_rollback WHERE statement = 'ALTER TABLE customers ENABLE ROW LEVEL SECURITY') THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, string_agg(role, ', ' ORDER BY role))
   FROM (SELECT grantee::regrole::text AS role
@@ -2241,37 +2241,37 @@ SELECT everything.rolname::text
   FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
  WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
    AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS former HAVING count(*) > 0
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON customers TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON customers TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON customers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('customers') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'customers', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT INSERT (%s) ON customers TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON customers TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('customers')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -2438,13 +2438,13 @@ BEGIN
                FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}'));
 END $times$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- Wide enough for Meta's user ids (131 characters); a wider varchar is a change of the catalogue only.
 SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id TYPE varchar(255)%s',
               CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
   FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
  WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE conversations ADD COLUMN whatsapp_number_id uuid;
 
@@ -2452,7 +2452,7 @@ ALTER TABLE conversations ADD COLUMN whatsapp_message_id varchar(255);
 
 ALTER TABLE conversations ADD CONSTRAINT fk_conversations_whatsapp_numbers FOREIGN KEY (business_id, whatsapp_number_id) REFERENCES whatsapp_numbers (business_id, id) ON DELETE SET NULL (whatsapp_number_id) NOT VALID;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, about)
             ELSE format('COMMENT ON COLUMN %s.%I IS %L', name, col, about) END
   FROM (VALUES
@@ -2493,7 +2493,7 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
     ('', 'updated_at', 'When the row was last changed; set by the trigger set_updated_at')) AS c (tab, col, about)
   JOIN unnest('{conversations}'::text[]) AS name ON tab IN (name, '')
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT 'conversations', 'privilege', statement, needs_column, needs_role FROM (
@@ -2531,7 +2531,7 @@ END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = h
  WHERE s.statement IS NOT NULL AND NOT EXISTS (
     SELECT FROM multi_tenant_rollback AS m WHERE m.phase = 'conversations' AND m.kind = 'privilege' AND m.statement = s.statement);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 WITH held AS (
     SELECT a.*, (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated')
         OR privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls) AS taken, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role
@@ -2557,13 +2557,13 @@ SELECT statement FROM (
      WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')
        AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
 ) AS s (stage, statement) ORDER BY stage, statement
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY single_business ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'single_business' )
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY single_business ON conversations AS %s TO %s USING (business_id = ''00000000-0000-0000-0000-000000000001'') WITH CHECK (business_id = ''00000000-0000-0000-0000-000000000001'')',
               CASE WHEN EXISTS (SELECT FROM multi_tenant_rollback WHERE statement = 'ALTER TABLE conversations ENABLE ROW LEVEL SECURITY') THEN 'RESTRICTIVE' ELSE 'PERMISSIVE' END, string_agg(role, ', ' ORDER BY role))
   FROM (SELECT grantee::regrole::text AS role
@@ -2580,37 +2580,37 @@ SELECT everything.rolname::text
   FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
  WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
    AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) AS former HAVING count(*) > 0
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE conversations ENABLE ROW LEVEL SECURITY;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('CREATE POLICY app_tenant ON conversations TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'business_id = current_business_id()' ELSE 'business_id = (SELECT current_business_id())' END)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON conversations TO app_service USING (true) WITH CHECK (true);
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON conversations TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM (SELECT attname, attnum FROM pg_attribute
  WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND NOT attisdropped
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'conversations', 'SELECT'))
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT INSERT (%s) ON conversations TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) HAVING count(*) > 0
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON conversations TO app_service;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
  WHERE adrelid = to_regclass('conversations')) AS numbers (oid)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -2634,136 +2634,136 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
 END
 $step$;
 
--- an index of customers
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 7 of 23: an index of customers'; END $say$;
+-- indexes of the times of customers
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 7 of 23: indexes of the times of customers'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
--- an index of conversations
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 8 of 23: an index of conversations'; END $say$;
+-- indexes of the times of conversations
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 8 of 23: indexes of the times of conversations'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_timestamp
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 9 of 23: index ix_conversations_timestamp'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_whatsapp_id
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 10 of 23: index ix_conversations_whatsapp_id'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_business_id_whatsapp_id_timestamp
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 11 of 23: index ix_conversations_business_id_whatsapp_id_timestamp'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_business_id_whatsapp_number_id
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 12 of 23: index ix_conversations_business_id_whatsapp_number_id'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index uq_conversations_business_id_whatsapp_message_id
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 13 of 23: index uq_conversations_business_id_whatsapp_message_id'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index uq_customers_business_id_whatsapp_user_id
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 14 of 23: index uq_customers_business_id_whatsapp_user_id'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index uq_customers_business_id_whatsapp_id
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 15 of 23: index uq_customers_business_id_whatsapp_id'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- index ix_customers_whatsapp_id_001
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 16 of 23: index ix_customers_whatsapp_id_001'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- validate fk_customers_businesses
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 17 of 23: validate fk_customers_businesses'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT fk_customers_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses' AND NOT convalidated)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- validate fk_conversations_businesses
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 18 of 23: validate fk_conversations_businesses'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' AND NOT convalidated)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- validate fk_conversations_whatsapp_numbers
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 19 of 23: validate fk_conversations_whatsapp_numbers'; END $say$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_whatsapp_numbers' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_whatsapp_numbers' AND NOT convalidated)
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
 -- customers: unique in a business
 DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 20 of 23: customers: unique in a business'; END $say$;
@@ -2835,17 +2835,17 @@ SELECT CASE 'name'
 
 ALTER TABLE customers ADD CONSTRAINT uq_customers_business_id_whatsapp_id UNIQUE USING INDEX uq_customers_business_id_whatsapp_id;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 -- One customer per business instead of one per database; the old bot's look-up keeps an index of its own.
 SELECT CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regclass)
             ELSE format('ALTER TABLE customers DROP CONSTRAINT %I', conname) END
   FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype = 'u'
  WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 
-DO $each$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_customers_whatsapp_id') IS NULL
-) AS s (statement)), ''); END $each$;
+) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN

@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from app.tenancy.embedded import embedded_url
-from tests.support import FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
+from tests.support import LEGACY_FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,7 +112,7 @@ def migrated_template(make_lasting_database: MakeDatabase) -> URL:
 @pytest.fixture(scope="session")
 def legacy_templates(make_lasting_database: MakeDatabase) -> dict[str, URL]:
     """Both forms of the single-business database, with 2,000 messages each."""
-    urls = {form: make_lasting_database() for form in FORMS}
+    urls = {form: make_lasting_database() for form in LEGACY_FORMS}
     for form, url in urls.items():
         load_legacy(url, form, 2000)
     return urls
@@ -130,7 +130,7 @@ def empty(make_database: MakeDatabase) -> URL:
     return make_database()
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(params=LEGACY_FORMS)
 def legacy(request: pytest.FixtureRequest, make_database: MakeDatabase, legacy_templates: dict[str, URL]) -> URL:
     """A single-business database of the test's own, in either form."""
     return make_database(legacy_templates[request.param])

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import URL, Connection, event
 
 from app.tenancy import repair
+from app.tenancy.declared import declared
 from app.tenancy.migration import drift, runner
 from app.tenancy.migration.catalogue import Catalogue
 from tests.support import ROOT, engine_of, environment, execute, plain
@@ -38,7 +39,7 @@ def lines(url: URL) -> list[str]:
     engine = engine_of(url)
     event.listen(engine, "connect", runner.set_session_defaults)
     with engine.connect() as connection:
-        return [str(found) for found in drift.find_drift(connection, repair.declared()).drifts]
+        return [str(found) for found in drift.find_drift(connection, declared()).drifts]
 
 
 def repaired(url: URL, *arguments: str) -> tuple[int, str]:

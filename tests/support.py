@@ -25,7 +25,7 @@ from app.tenancy.settings import get_settings
 
 ROOT = Path(__file__).parent.parent
 LEGACY = Path(__file__).parent / "legacy"
-FORMS = ("canonical", "supabase")
+LEGACY_FORMS = ("canonical", "supabase")
 DEFAULT_ID = "00000000-0000-0000-0000-000000000001"
 OTHER_ID = "00000000-0000-0000-0000-0000000000b0"
 

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
+from tests.copies import BOOKING, Copy
 from tests.roles import as_role, held
 from tests.support import DEFAULT_ID, check, execute, migrate, scalar
-from tests.test_autogenerate import BOOKING, Copy
 
 IN_SCOPE = f"SET app.business_id = '{DEFAULT_ID}'; "
 ADDED = IN_SCOPE + "INSERT INTO customers (whatsapp_id, name) VALUES ('new', 'x') RETURNING id > 0"

@@ -19,7 +19,7 @@ HIT = {"P0001", "23503", "23505"}
 
 
 def enter(role: str, scope: str | None) -> str:
-    """What a session begins with, as `app.tenancy.connection.Scope` writes it, for any role and any scope."""
+    """What a session begins with, as `app.tenancy.connection.Confinement` writes it, for any role and any scope."""
     return f"SET LOCAL ROLE {role}" + ("" if scope is None else f"; SET LOCAL app.business_id = {literal(scope)}")
 
 

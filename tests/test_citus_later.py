@@ -38,14 +38,14 @@ def upgrade() -> None:
             op.add_column("conversations", sa.Column("rating", sa.Integer, server_default="3"))
             op.add_column("conversations", sa.Column("plan_id", sa.Uuid))
             op.create_foreign_key("fk_plan", "conversations", "businesses", ["plan_id"], ["id"], postgresql_not_valid=True)
-        ops.create_index_concurrently("ix_rating", "conversations", "(business_id, rating)")
-        ops.set_not_null("rating", "conversations")
-        ops.validate_constraint("fk_plan", "conversations")
+        ops.create_index_concurrently("conversations", "ix_rating", "(business_id, rating)")
+        ops.set_not_null("conversations", "rating")
+        ops.validate_constraint("conversations", "fk_plan")
 
 
 def downgrade() -> None:
     with outside_transaction():
-        ops.drop_index_concurrently("ix_rating", "conversations")
+        ops.drop_index_concurrently("conversations", "ix_rating")
         with step("change conversations", done=f"NOT {has_column('conversations', 'rating')}", lock="conversations"):
             op.drop_constraint("fk_plan", "conversations")
             op.drop_column("conversations", "plan_id")

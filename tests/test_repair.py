@@ -127,8 +127,8 @@ def test_only_the_newest_revision_is_repaired(canonical: URL) -> None:
 
 
 def test_two_checks_at_once_do_not_disturb_each_other(database: URL) -> None:
+    from app.tenancy.declared import declared
     from app.tenancy.migration import drift
-    from app.tenancy.repair import declared
 
     engine = engine_of(database)
     with engine.connect() as first, engine.connect() as second:

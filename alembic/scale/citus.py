@@ -34,7 +34,17 @@ from app.tenancy.migration.distribution import (
 )
 from app.tenancy.migration.ops import has_constraint, has_table
 from app.tenancy.migration.scripts import script
-from app.tenancy.migration.steps import each, emit, emit_each, literal, options, outside_transaction, refuse, step
+from app.tenancy.migration.steps import (
+    ALWAYS,
+    emit,
+    emit_statements,
+    literal,
+    options,
+    outside_transaction,
+    refuse,
+    step,
+    step_per_statement,
+)
 
 revision = "citus"
 down_revision = "distributable"
@@ -97,7 +107,7 @@ def upgrade() -> None:
             distribute = (
                 f"SELECT create_distributed_table_concurrently('{table}', 'business_id', colocate_with => '{beside}')"
             )
-            each(
+            step_per_statement(
                 f"{table}: spread by business_id",
                 f"SELECT {literal(distribute)} WHERE NOT {is_distributed(table)}",
                 table=table,
@@ -105,7 +115,9 @@ def upgrade() -> None:
             beside = table
         add_keys()
         give_comments_back()
-        each("remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations")
+        step_per_statement(
+            "remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations"
+        )
 
 
 def check_downgrade() -> None:
@@ -122,18 +134,22 @@ def downgrade() -> None:
         prepare_session()
         for table in reversed(TABLES):
             back = f"SELECT undistribute_table('{table}')"
-            each(f"{table}: back to one server", f"SELECT {literal(back)} WHERE {is_distributed(table)}", table=table)
+            step_per_statement(
+                f"{table}: back to one server", f"SELECT {literal(back)} WHERE {is_distributed(table)}", table=table
+            )
         back = "SELECT undistribute_table('businesses', cascade_via_foreign_keys => true)"
-        each("the other tables: back to one server", f"SELECT {literal(back)} WHERE {is_distributed('businesses')}", table="businesses")  # fmt: skip
+        step_per_statement("the other tables: back to one server", f"SELECT {literal(back)} WHERE {is_distributed('businesses')}", table="businesses")  # fmt: skip
         add_keys()
         give_comments_back()
-        each("remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations")
+        step_per_statement(
+            "remove what lies around", "SELECT 'CALL citus_cleanup_orphaned_resources()'", table="conversations"
+        )
         with step(
             "app_tenant logs in nowhere", done="NOT (SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app_tenant')"
         ):
             emit("ALTER ROLE app_tenant NOLOGIN")
         with step("settings stay here", done=f"NOT {SETTING_IS_THERE}"):
-            emit_each("SELECT format('ALTER DATABASE %I RESET citus.propagate_set_commands', current_database())")
+            emit_statements("SELECT format('ALTER DATABASE %I RESET citus.propagate_set_commands', current_database())")
 
 
 def prepare_session() -> None:
@@ -184,15 +200,17 @@ def unreachable() -> list[str]:
 def prepare_tenants() -> None:
     """A tenant's statements reach the workers as app_tenant, with its business, and show it nothing of others."""
     with step("settings of a transaction reach the workers", done=SETTING_IS_THERE):
-        emit_each("SELECT format('ALTER DATABASE %I SET citus.propagate_set_commands = local', current_database())")
+        emit_statements(
+            "SELECT format('ALTER DATABASE %I SET citus.propagate_set_commands = local', current_database())"
+        )
     with step(
         "app_tenant logs in on the workers", done="(SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app_tenant')"
     ):
         emit("ALTER ROLE app_tenant LOGIN")
-    with step("app_tenant reaches every worker", done="false"):
+    with step("app_tenant reaches every worker", done=ALWAYS):
         emit(REACH.format(sentence=UNREACHABLE.format("%")))
     with step("nobody sees or ends statements of others", done=f"NOT EXISTS ({CLOSING})"):
-        emit_each(CLOSING)
+        emit_statements(CLOSING)
 
 
 def keep_comments() -> None:
@@ -227,14 +245,16 @@ def add_keys() -> None:
     for table in TABLES:
         key = f"fk_{table}_businesses"
         missing = f"DELETE FROM {table} WHERE NOT EXISTS (SELECT FROM businesses AS b WHERE b.id = {table}.business_id)"
-        each(f"what {key} would have done", f"SELECT {literal(missing)} WHERE {not_valid(table, key)}", table=table)
+        step_per_statement(
+            f"what {key} would have done", f"SELECT {literal(missing)} WHERE {not_valid(table, key)}", table=table
+        )
     missing = (
         "UPDATE conversations SET whatsapp_number_id = NULL WHERE whatsapp_number_id IS NOT NULL AND NOT EXISTS "
         "(SELECT FROM whatsapp_numbers AS n WHERE n.id = conversations.whatsapp_number_id)"
     )
-    each("what the keys to whatsapp_numbers would have done", f"SELECT {literal(missing)} WHERE {not_valid('conversations', KEYS[-1])}", table="conversations")  # fmt: skip
+    step_per_statement("what the keys to whatsapp_numbers would have done", f"SELECT {literal(missing)} WHERE {not_valid('conversations', KEYS[-1])}", table="conversations")  # fmt: skip
     for key in KEYS:
-        ops.validate_constraint(key, key.split("_")[1])
+        ops.validate_constraint(key.split("_")[1], key)
 
 
 def not_valid(table: str, key: str) -> str:

@@ -31,7 +31,7 @@ from app.tenancy.migration.distribution import (
 from app.tenancy.migration.ops import has_constraint
 from app.tenancy.migration.scripts import script
 from app.tenancy.migration.state import MULTI, STATE
-from app.tenancy.migration.steps import emit, emit_each, literal, outside_transaction, refuse, step, wait_to_read
+from app.tenancy.migration.steps import emit, emit_statements, literal, outside_transaction, refuse, step, wait_to_read
 
 revision = "distributable"
 down_revision = "bigint"
@@ -61,13 +61,13 @@ def upgrade() -> None:
         with step("app_tenant inserts into shards", done=_may_insert_ids(), lock="conversations"):
             for table in WRITTEN:
                 grant_insert_on_shards(table)
-        ops.create_index_concurrently(NUMBER_INDEX, "conversations", NUMBER_INDEX_ON)
-        ops.drop_index_concurrently(OLD_INDEX, "conversations")
+        ops.create_index_concurrently("conversations", NUMBER_INDEX, NUMBER_INDEX_ON)
+        ops.drop_index_concurrently("conversations", OLD_INDEX)
         with step("a pair of keys to whatsapp_numbers", done=has_constraint("conversations", NULL_KEY), lock="conversations"):  # fmt: skip
             emit(f"ALTER TABLE conversations DROP CONSTRAINT IF EXISTS {NUMBER_KEY}")
             add_number_keys()
         for key in (NULL_KEY, NUMBER_KEY):
-            ops.validate_constraint(key, "conversations")
+            ops.validate_constraint("conversations", key)
 
 
 def check_downgrade() -> None:
@@ -83,13 +83,13 @@ def downgrade() -> None:
                 f"ALTER TABLE conversations ADD CONSTRAINT {NUMBER_KEY} FOREIGN KEY (business_id, whatsapp_number_id) "
                 "REFERENCES whatsapp_numbers (business_id, id) ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
-        ops.validate_constraint(NUMBER_KEY, "conversations")
-        ops.create_index_concurrently(OLD_INDEX, "conversations", OLD_INDEX_ON)
-        ops.drop_index_concurrently(NUMBER_INDEX, "conversations")
+        ops.validate_constraint("conversations", NUMBER_KEY)
+        ops.create_index_concurrently("conversations", OLD_INDEX, OLD_INDEX_ON)
+        ops.drop_index_concurrently("conversations", NUMBER_INDEX)
         with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
             for table in WRITTEN:
                 # Of what a tenant may write it may insert and update the same columns.
-                emit_each(
+                emit_statements(
                     f"SELECT format('REVOKE INSERT (%I) ON {table} FROM app_tenant', attname) FROM pg_attribute "
                     f"WHERE attrelid = {_oid(table)} AND attnum > 0 AND NOT attisdropped "
                     "AND NOT has_column_privilege('app_tenant', attrelid, attnum, 'UPDATE')"
@@ -128,7 +128,7 @@ def _rewrite_policies(old: str, new: str) -> None:
         there = _is_wrapped(which) if wrapped else _is_flat(which)
         with step(f"{name}: policies {'without' if wrapped else 'with'} a subquery", done=f"NOT {there}", lock=name if name in ours else None):  # fmt: skip
             change = f"replace(pg_get_expr({{}}, polrelid), {literal(old)}, {literal(new)})"
-            emit_each(
+            emit_statements(
                 "SELECT format('ALTER POLICY %I ON %s', polname, polrelid::regclass) || "
                 f"coalesce(format(' USING (%s)', {change.format('polqual')}), '') || "
                 f"coalesce(format(' WITH CHECK (%s)', {change.format('polwithcheck')}), '') "
@@ -164,7 +164,7 @@ def number_by_sequence(table: str) -> None:
         emit(f"ALTER TABLE {table} ALTER COLUMN id DROP IDENTITY")
         emit(f"ALTER SEQUENCE {numbers} OWNED BY {table}.id")
         emit(f"ALTER TABLE {table} ALTER COLUMN id SET DEFAULT nextval('{numbers}')")
-        emit_each(
+        emit_statements(
             f"SELECT DISTINCT format('GRANT USAGE ON SEQUENCE {numbers} TO %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
             f"ELSE grantee::regrole::text END) FROM ({access.acl(table)}) AS held WHERE privilege_type = 'INSERT' AND grantee <> relowner"
         )
@@ -195,9 +195,9 @@ def swap_primary_key(table: str, columns: str) -> None:
     fresh, size = f"{table}_pkey_{'business' if ',' in columns else 'id'}", columns.count(",") + 1
     key = f"conrelid = {_oid(table)} AND contype = 'p'"
     done = f"EXISTS (SELECT FROM pg_constraint WHERE {key} AND cardinality(conkey) = {size})"
-    ops.create_index_concurrently(fresh, table, f"({columns})", unique=True, unless=done)
+    ops.create_index_concurrently(table, fresh, f"({columns})", unique=True, unless=done)
     with step(f"{table}: primary key ({columns})", done=done, lock=table):
-        emit_each(
+        emit_statements(
             f"SELECT format('ALTER TABLE {table} DROP CONSTRAINT %1$I; ALTER TABLE {table} ADD CONSTRAINT %1$I PRIMARY KEY USING INDEX {fresh}', "
             f"conname) FROM pg_constraint WHERE {key}"
         )

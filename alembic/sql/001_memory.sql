@@ -4,7 +4,7 @@ CREATE TABLE multi_tenant_rollback (
     phase text NOT NULL,
     kind text NOT NULL,
     statement text NOT NULL,
-    needs_column text,
+    needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
 COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';

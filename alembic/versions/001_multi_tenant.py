@@ -23,16 +23,17 @@ from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import script
 from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
 from app.tenancy.migration.steps import (
+    ALWAYS,
     announce,
-    each,
     emit,
-    emit_each,
+    emit_statements,
     literal,
     notice,
     options,
     outside_transaction,
     refuse,
     step,
+    step_per_statement,
     wait_to_read,
 )
 
@@ -120,7 +121,7 @@ def upgrade() -> None:
 def check_downgrade() -> None:
     wait_to_read(*COLUMNS)
     refuse_rollback()
-    announce(sql("report"), when=_fresh())
+    announce(sql("report"), when=_rollback_not_begun())
 
 
 def downgrade() -> None:
@@ -133,8 +134,8 @@ def downgrade() -> None:
         prove_one_business("customers")
         prove_one_business("conversations")
         rebuild_unique_customers()
-        give_back("customers")
-        give_back("conversations")
+        back_to_one_business("customers")
+        back_to_one_business("conversations")
         rebuild_time_indexes()
     put_new_tables_aside()  # in the transaction that records the revision: what is gone is never still recorded
 
@@ -176,17 +177,17 @@ def complete_memory() -> None:
 
 
 def create_roles() -> None:
-    with step("roles app_tenant and app_service", done="false"):
+    with step("roles app_tenant and app_service", done=ALWAYS):
         emit(sql("roles"))
         remember("end", "membership", sql("leave_roles"))
-        emit_each(sql("grant_roles"))
+        emit_statements(sql("grant_roles"))
 
 
 def create_new_tables() -> None:
     made = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("businesses, whatsapp_numbers, users, user_businesses", done=has_table("businesses")):
         emit(sql("bring_back", create=sql("new_tables", in_scope=IN_SCOPE, password_hash=PASSWORD_HASH)))
-        emit_each(sql("comments", tables=",".join(NEW_TABLES)))
+        emit_statements(sql("comments", tables=",".join(NEW_TABLES)))
         ops.create_functions()
         for table in NEW_TABLES:
             ops.create_updated_at_trigger(table)
@@ -217,8 +218,8 @@ def rename_equal_indexes() -> None:
     by_id, by_time = (ops.equal_index("conversations", column) for column in ("whatsapp_id", '"timestamp"'))
     with step("canonical names of equal indexes", done=done):
         remember("conversations", "index name", sql("former_index_names", by_id=by_id, by_time=by_time))
-        ops.rename_equal_index("ix_conversations_whatsapp_id", "conversations", "whatsapp_id")
-        ops.rename_equal_index("ix_conversations_timestamp", "conversations", '"timestamp"')
+        ops.rename_equal_index("conversations", "ix_conversations_whatsapp_id", "whatsapp_id")
+        ops.rename_equal_index("conversations", "ix_conversations_timestamp", '"timestamp"')
 
 
 def extend(table: str) -> None:
@@ -234,7 +235,7 @@ def extend(table: str) -> None:
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
         emit(sql("times", table=table, times=TIMES[table], retyped=NAIVE))
-        emit_each(sql("widen_whatsapp_id", table=table))
+        emit_statements(sql("widen_whatsapp_id", table=table))
         if table == "customers":
             emit("ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255)")
             emit("ALTER TABLE customers ADD COLUMN username varchar(255)")
@@ -247,14 +248,14 @@ def extend(table: str) -> None:
                 "FOREIGN KEY (business_id, whatsapp_number_id) REFERENCES whatsapp_numbers (business_id, id) "
                 "ON DELETE SET NULL (whatsapp_number_id) NOT VALID"
             )
-        emit_each(sql("comments", tables=table))
+        emit_statements(sql("comments", tables=table))
         confine(table)
 
 
 def confine(table: str) -> None:
     """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
     remember(table, "privilege", access.give_back_to_former_roles(table))
-    emit_each(access.take_from_former_roles(table))
+    emit_statements(access.take_from_former_roles(table))
     ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
     ops.create_tenant_policies(table)
     ops.grant_tenancy(table)
@@ -281,17 +282,17 @@ def remember_form(table: str) -> None:
 def build_indexes() -> None:
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
-        ops.build_indexes(f"an index of {table}", table, dropped)
+        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
     for name, definition in INDEXES.items():
         kind, table = name.split("_")[:2]
-        ops.create_index_concurrently(name, table, definition, unique=kind == "uq")
+        ops.create_index_concurrently(table, name, definition, unique=kind == "uq")
     there = f"{ops.equal_index('customers', 'whatsapp_id')} IS NOT NULL"
-    ops.create_index_concurrently("ix_customers_whatsapp_id_001", "customers", "(whatsapp_id)", unless=there)
+    ops.create_index_concurrently("customers", "ix_customers_whatsapp_id_001", "(whatsapp_id)", unless=there)
 
 
 def validate_keys() -> None:
     for key in KEYS:
-        ops.validate_constraint(key, key.split("_")[1])
+        ops.validate_constraint(key.split("_")[1], key)
 
 
 def swap_unique_customers() -> None:
@@ -302,8 +303,8 @@ def swap_unique_customers() -> None:
         remember("unique", "index", sql("former_unique", part="index"))
         remember("customers", "unique", sql("former_unique", part="name"))
         emit(f"ALTER TABLE customers ADD CONSTRAINT {ONE_PER_BUSINESS} UNIQUE USING INDEX {ONE_PER_BUSINESS}")
-        emit_each(sql("swap_unique"))
-        ops.rename_equal_index("ix_customers_whatsapp_id", "customers", "whatsapp_id")
+        emit_statements(sql("swap_unique"))
+        ops.rename_equal_index("customers", "ix_customers_whatsapp_id", "whatsapp_id")
 
 
 def restore_archive() -> None:
@@ -319,7 +320,7 @@ def restore_archive() -> None:
 def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
     refuse(literal(UNDO_FIRST), when=SCALED)
-    fresh = f"{_fresh()} AND NOT {SCALED}"
+    fresh = f"{_rollback_not_begun()} AND NOT {SCALED}"
     refuse(sql("check_owner"), when=has_table("businesses"))
     if not options().canonical:
         refuse(literal(NO_MEMORY), when=f"{has_table('businesses')} AND NOT {has_table(MEMORY)}")
@@ -356,7 +357,7 @@ def archive() -> None:
     done = f"NOT {has_table('businesses')} OR to_regnamespace('multi_tenant_archive') IS NOT NULL OR {gone}"
     with step("move what one business cannot hold to multi_tenant_archive", done=done):
         emit(sql("archive", moving=_oids(COLUMNS), events="8", when="true", **{"except": ""}))
-        emit_each(sql("close_archive"))
+        emit_statements(sql("close_archive"))
 
 
 def prove_one_business(table: str) -> None:
@@ -366,16 +367,16 @@ def prove_one_business(table: str) -> None:
         f"AND conname = '{FROZEN}' AND NOT convalidated)"
     )
     validate = f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT \"{FROZEN}\"' WHERE {there}"
-    each(f"prove that {table} holds one business", validate, table=table)
+    step_per_statement(f"prove that {table} holds one business", validate, table=table)
 
 
 def rebuild_unique_customers() -> None:
     there = has_column("customers", "business_id")
     former = f"SELECT statement FROM {MEMORY} WHERE phase = 'unique' AND {there}"
-    ops.build_indexes("what kept whatsapp_id unique", "customers", former)
+    ops.build_indexes("customers", "what kept whatsapp_id unique", former)
 
 
-def give_back(table: str) -> None:
+def back_to_one_business(table: str) -> None:
     """The table as the single-business schema has it: catalogue changes only."""
     with step(f"{table}: back to one business", done=f"NOT {has_column(table, 'business_id')}", lock=table):
         emit(f"DROP TRIGGER single_business_only ON {table}")
@@ -401,14 +402,14 @@ def give_back(table: str) -> None:
 def rebuild_time_indexes() -> None:
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
-        ops.build_indexes(f"an index of {table}", table, dropped)
+        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
 
 
 def put_new_tables_aside() -> None:
     title = "put the new tables aside, drop functions and privileges"
     with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
         emit(sql("put_aside"))
-        emit_each(sql("close_archive"))
+        emit_statements(sql("close_archive"))
         emit(remembered("end"))
         emit(f"DROP TABLE {MEMORY}")
         ops.open_version_table()
@@ -431,7 +432,7 @@ def sql(name: str, **values: str) -> str:
         ),
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
-        "fresh": f"({_fresh()})",
+        "fresh": f"({_rollback_not_begun()})",
         "frozen": FROZEN,
         "memory": memory,
         "links": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0",
@@ -468,7 +469,7 @@ def _canonical() -> str:
     return f"({script('001_canonical.sql', both=_oids(COLUMNS), **_columns())}) AS canonical"
 
 
-def _fresh() -> str:
+def _rollback_not_begun() -> str:
     """SQL condition: no rollback has begun, and what one gives back can be read."""
     fresh = f"{has_table('businesses')} AND NOT {ROLLBACK_BEGAN}"
     return fresh if options().canonical else f"{fresh} AND {MEMORY_IS_OURS}"

@@ -40,7 +40,11 @@ Timestamp = Annotated[datetime, mapped_column(server_default=text("now()"))]
 
 
 class Base(DeclarativeBase):
-    """The declarative base. `__tenancy__` says which rows `app_tenant` reaches and what it may do with them."""
+    """The declarative base.
+
+    `__tenancy__` of a model closes its table: it may name the rows that `app_tenant` reaches (`using`, an SQL condition)
+    and what it may do with them (`grant`); what it does not name is as of `app.tenancy.migration.ops.enable_tenancy`.
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -52,7 +56,7 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {uuid.UUID: Uuid(), datetime: Timestamptz()}
-    __tenancy__: ClassVar[dict[str, str]] = {}
+    __tenancy__: ClassVar[dict[str, str] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Hand `__tenancy__` to the table, where the migration tools find it; index foreign keys; check what is set."""
@@ -60,7 +64,7 @@ class Base(DeclarativeBase):
         table = cls.__dict__.get("__table__")
         if isinstance(table, Table):
             _index_foreign_keys(table)
-            if cls.__tenancy__:
+            if cls.__tenancy__ is not None:
                 table.info["tenancy"] = cls.__tenancy__
             for key, column in cls.__mapper__.columns.items():
                 if hasattr(column.type, "when_set"):
@@ -113,10 +117,7 @@ class TenantOwned:
     the default business gets the rows that have none.
     """
 
-    __tenancy__: ClassVar[dict[str, str]] = {
-        "using": "business_id = (SELECT current_business_id())",
-        "grant": "SELECT, INSERT, UPDATE, DELETE",
-    }
+    __tenancy__: ClassVar[dict[str, str] | None] = {}
 
     @declared_attr
     def business_id(cls) -> Mapped[uuid.UUID]:  # noqa: N805

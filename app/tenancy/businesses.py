@@ -9,7 +9,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, undefer
@@ -17,9 +17,8 @@ from sqlalchemy.orm import Session, undefer
 from app.models import Business, Conversation, Customer, User, UserBusiness, WhatsappNumber
 from app.models.base import TENANT_SCOPE
 from app.models.types import normalise_email, normalise_phone_number
-
-Role = Literal["owner", "admin", "staff"]
-ROLES: tuple[Role, ...] = get_args(Role)
+from app.models.user_business import ROLES as ROLES
+from app.models.user_business import Role as Role
 
 WORKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday")
 BARBERSHOP: dict[str, Any] = {
@@ -57,7 +56,7 @@ def add_business(
     session: Session,
     name: str,
     *,
-    business_type: str = "barberia",
+    business_type: str | None = None,
     settings: Mapping[str, Any] | None = None,
     phone_number: str | None = None,
     phone_number_id: str | None = None,
@@ -96,7 +95,8 @@ def add_business(
         business = found[0] if found else None
     is_new = business is None
     if business is None:
-        business = Business(name=name, business_type=business_type, settings=dict(settings or {}))
+        kind = {} if business_type is None else {"business_type": business_type}
+        business = Business(name=name, settings=dict(settings or {}), **kind)
         session.add(business)
         session.flush()
     if number is None and phone is not None:

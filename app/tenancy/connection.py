@@ -21,7 +21,7 @@ from app.models.base import TenantScopeError
 from app.tenancy.statements import is_text, may_write
 
 SCOPE = "app_scope"
-"""Execution option: the `Scope` that every transaction of the connection is confined to."""
+"""Execution option: the `Confinement` that every transaction of the connection is confined to."""
 
 STATEMENTS = "app_statements"
 """Execution option: True where no transaction is opened, and every statement is one by itself that only reads."""
@@ -52,7 +52,7 @@ CANNOT_JOIN = (
 )
 
 
-class Scope:
+class Confinement:
     """One business, as what its transactions begin with; every tenant session has one of its own."""
 
     def __init__(self, business_id: UUID) -> None:
@@ -62,7 +62,7 @@ class Scope:
             "SET LOCAL citus.propagate_set_commands = local; "
             f"SET LOCAL ROLE app_tenant; SET LOCAL app.business_id = '{business_id}'"
         )
-        self.begun: WeakSet[Connection] = WeakSet()
+        self.connections_begun: WeakSet[Connection] = WeakSet()
         """Where the session's transaction runs: one more that begins there began beneath the session."""
 
 
@@ -147,7 +147,7 @@ class TenantConnection(PlainConnection):
     a statement, and `commit` or `rollback` send the end and put everything back.
     """
 
-    scope: Scope | None = None
+    scope: Confinement | None = None
     """What the open transaction is confined to."""
     unverified = False
     """Whether SQL written as text ran since role and business were last looked at."""
@@ -263,7 +263,7 @@ def has_citus(connection: Connection) -> bool:
     return raw.citus
 
 
-def join(connection: Connection, scope: Scope) -> str:
+def join(connection: Connection, scope: Confinement) -> str:
     """Confine the savepoint that the connection is in, and return the SQL that gives back what was set before."""
     raw = tenant_connection(connection)
     role, business = connection.exec_driver_sql(
@@ -276,10 +276,10 @@ def join(connection: Connection, scope: Scope) -> str:
     return f"SET LOCAL ROLE {quoted}; SET LOCAL app.business_id = '{UUID(business) if business else ''}'"
 
 
-def leave(connection: Connection, scope: Scope, before: str) -> None:
+def leave(connection: Connection, scope: Confinement, before: str) -> None:
     """Take the scope from a connection of the caller's, and run what `join` returned, if anything."""
     connection.execution_options(**{SCOPE: None})
-    scope.begun.discard(connection)
+    scope.connections_begun.discard(connection)
     if before and not connection.closed and not connection.invalidated:
         raw = tenant_connection(connection)
         if raw.scope is scope:
@@ -297,7 +297,7 @@ def _make_tenant_connections(dialect: Dialect, _: object, __: object, parameters
 @event.listens_for(Engine, "begin")
 def _begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    scope: Scope | None = options.get(SCOPE)
+    scope: Confinement | None = options.get(SCOPE)
     try:
         if scope is not None:
             _confine(connection, scope)
@@ -308,9 +308,9 @@ def _begin(connection: Connection) -> None:
         raise
 
 
-def _confine(connection: Connection, scope: Scope) -> None:
+def _confine(connection: Connection, scope: Confinement) -> None:
     """Begin a transaction in the scope; on a new connection where this one is found dead, for nothing was done yet."""
-    if connection in scope.begun:
+    if connection in scope.connections_begun:
         raise TenantScopeError(NOT_CONFINED)
     for last in (False, True):
         raw = tenant_connection(connection)
@@ -334,7 +334,7 @@ def _confine(connection: Connection, scope: Scope) -> None:
                 raise
         else:
             raw.scope = scope
-            scope.begun.add(connection)
+            scope.connections_begun.add(connection)
             return
 
 
@@ -351,7 +351,7 @@ def _name_the_business(
     connection: Connection, statement: Any, multi: Any, parameters: Any, _: object
 ) -> tuple[Any, Any, Any]:
     """A flush finds its row by id: the business beside it leads a sharded database to one shard."""
-    scope: Scope | None = connection.get_execution_options().get(SCOPE)
+    scope: Confinement | None = connection.get_execution_options().get(SCOPE)
     if scope is not None and isinstance(statement, Update | Delete) and "id" in statement.table.c:
         table = statement.table
         if "business_id" in table.c and isinstance(table, Table):
@@ -371,7 +371,7 @@ def _before(
     return statement, parameters
 
 
-def _check(connection: Connection, cursor: PlainCursor, scope: Scope, context: Any) -> None:
+def _check(connection: Connection, cursor: PlainCursor, scope: Confinement, context: Any) -> None:
     """Whether the statement will run in the scope."""
     raw = tenant_connection(connection)
     raw.known = cursor

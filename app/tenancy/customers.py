@@ -19,12 +19,13 @@ from typing import Any
 
 from sqlalchemy import Row, Select, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, InternalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.models.conversation import Conversation
 from app.models.customer import Customer
 from app.models.types import USER_ID, is_user_id
+from app.tenancy.errors import reason
 from app.tenancy.queries import storable
 from app.tenancy.webhooks import Sender
 
@@ -187,7 +188,7 @@ def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: se
         diagnosis = getattr(error.orig, "diag", None)
         if diagnosis is not None and diagnosis.constraint_name in UNIQUE:
             return None
-        log.error("Customers %s stay as they are: %s", ids, _reason(error))
+        log.error("Customers %s stay as they are: %s", ids, reason(error))
     return keep
 
 
@@ -253,10 +254,5 @@ def _move_reference(session: Session, reference: Row[Any], keep: Customer, other
                 f"TO {reference.role}; the next message joins them."
             ) from error
         raise CustomerMergeError(
-            f"{said}its rows cannot be moved ({_reason(error)}): decide which rows stay; the next message joins them."
+            f"{said}its rows cannot be moved ({reason(error)}): decide which rows stay; the next message joins them."
         ) from error
-
-
-def _reason(error: DBAPIError) -> str:
-    """The server's first line, without DETAIL, which repeats values."""
-    return str(error.orig).partition("\n")[0]

@@ -9,11 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, ProgrammingError
-
 from app.db import get_engine, session_scope
 from app.tenancy import businesses as admin
 from app.tenancy import personal_data
+from app.tenancy.errors import exit_status
 from app.tenancy.settings import import_models
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"
@@ -23,22 +22,13 @@ PASSWORD_VARIABLE = "USER_PASSWORD"
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 0 where it is done; one sentence on stderr and 1 where it cannot be."""
     parsed = _parser().parse_args(arguments)
-    try:
+
+    def work() -> int | None:
         import_models()
-        return int(parsed.run(parsed) or 0)
-    except ProgrammingError as error:
-        if getattr(error.orig, "pgcode", None) == "42P01":
-            print("The database is not at revision 001: run `alembic upgrade head` first.", file=sys.stderr)
-        else:
-            print(_database_error(error), file=sys.stderr)
-    except DBAPIError as error:
-        print(_database_error(error), file=sys.stderr)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
-    except (KeyboardInterrupt, EOFError):
-        print("Interrupted: what was committed is kept.", file=sys.stderr)
-        return 130
-    return 1
+        status: int | None = parsed.run(parsed)
+        return status
+
+    return exit_status(work)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     add = command("add", _add, "add a business with its number and owner; repeatable without doubles", "name")
-    add.add_argument("--type", default="barberia", help="kind of business (%(default)s)")
+    add.add_argument("--type", help="kind of business; the default of the database where it is left out")
     source = add.add_mutually_exclusive_group()
     source.add_argument("--settings", type=Path, metavar="FILE", help="its settings, as a JSON file")
     source.add_argument("--barbershop", action="store_true", help="settings of a barbershop to start from")
@@ -255,14 +245,6 @@ def _secret(variable: str, prompt: str) -> str:
 def _ask(question: str) -> str:
     print(question, end="", flush=True, file=sys.stderr)
     return sys.stdin.readline().strip()
-
-
-def _database_error(error: DBAPIError) -> str:
-    message = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
-    advice = ""
-    if getattr(error.orig, "pgcode", None) == "42501":
-        advice = "; log in as the owner of the tables, or as an administrator run GRANT app_service TO this login"
-    return f"The database refused: {' '.join(message.split())}{advice}."
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ import psycopg2
 from sqlalchemy import URL, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from app.tenancy.embedded import EmbeddedServerError, embedded_url
+from app.tenancy.embedded import embedded_url
+from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
+from app.tenancy.migration.state import OLD_TABLES
 from app.tenancy.restore import BackupError, Restored, binary, restore
 
 PREFIX = "whatsapp-bot-rehearsal-"
@@ -114,7 +116,7 @@ class Rehearsal:
         say("Restoring the backup")
         self.found.restored = restore(self.backups, self.url, self.folder)
         self._sql("ANALYZE")
-        self.found.rows = {t: self._one(f"SELECT count(*) FROM {t}") for t in ("customers", "conversations")}
+        self.found.rows = {t: self._one(f"SELECT count(*) FROM {t}") for t in OLD_TABLES}
         self.found.size["before"] = self._one("SELECT pg_database_size(current_database())")
         try:
             self._try()
@@ -365,7 +367,7 @@ def _given_server(url: str) -> URL:
     """
     from app.db import parse_url
 
-    parsed = parse_url(url)
+    parsed = parse_url(url, "--url")
     try:
         with create_engine(parsed, poolclass=NullPool).connect() as connection:
             held = connection.scalar(
@@ -375,7 +377,7 @@ def _given_server(url: str) -> URL:
                 )
             )
     except DBAPIError as error:
-        raise BackupError(f"The database of --url cannot be reached: {' '.join(str(error.orig).split())}.") from None
+        raise BackupError(f"The database of --url cannot be reached: {reason(error)}.") from None
     if held:
         raise BackupError(
             f"The database {parsed.database} of --url is not empty: create one for the rehearsal, with CREATE DATABASE rehearsal."
@@ -393,7 +395,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, default=Path("rehearsal.md"), metavar="FILE", help="(%(default)s)")
     parser.add_argument("--url", help="an empty database of a staging server, instead of one of its own")
     parsed = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         with ExitStack() as stack:
             if parsed.url:
                 url, folder = _given_server(parsed.url), Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -402,17 +405,15 @@ def main(arguments: list[str] | None = None) -> int:
             found = Rehearsal(url, parsed.backup, folder).run()
             written = report(found, parsed.backup)
             parsed.report.write_text(written, encoding="utf-8")
-    except (BackupError, EmbeddedServerError, ValueError, OSError) as error:
-        print(f"The rehearsal could not be done: {error}", file=sys.stderr)
-        return 2
-    except DBAPIError as error:
-        print(f"The rehearsal could not be done: {' '.join(str(error.orig).split())}.", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted: the copy is removed, and nothing else was touched.", file=sys.stderr)
-        return 130
-    print(f"\n{written}\nThis report is in {parsed.report}.")
-    return 0 if verdict(found)[0] else 1
+        print(f"\n{written}\nThis report is in {parsed.report}.")
+        return 0 if verdict(found)[0] else 1
+
+    return exit_status(
+        work,
+        failed=2,
+        failure="The rehearsal could not be done: ",
+        interrupted="Interrupted: the copy is removed, and nothing else was touched.",
+    )
 
 
 if __name__ == "__main__":

@@ -13,22 +13,15 @@ from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
-from app.models import DEFAULT_BUSINESS_ID, Base
-from app.tenancy.migration import runner, state
-from app.tenancy.migration.drift import Declared
+from app.tenancy.declared import declared
+from app.tenancy.errors import exit_status
+from app.tenancy.migration import runner
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
-from app.tenancy.settings import import_models
+from app.tenancy.settings import alembic_config, import_models
 
 
-def declared(version_table: str = "alembic_version") -> Declared:
-    """What the models declare, for the check and for repair."""
-    return Declared(
-        Base.metadata, ("customers", "conversations"), str(DEFAULT_BUSINESS_ID), state.MEMORY, version_table
-    )
-
-
-def run(config: Config, *, dry_run: bool = False, lock_wait: float = 60.0) -> Outcome:
+def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.lock_wait) -> Outcome:
     """Repair the database of DATABASE_URL, as one run at a time, like a migration.
 
     Args:
@@ -73,22 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each difference that was put right, or was not; exit status 1 where one is left."""
     parser = ArgumentParser(prog="python -m app.tenancy.repair", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="change nothing, print what would be done")
-    parser.add_argument("--lock-wait", type=float, default=60.0, metavar="SECONDS", help="as of alembic -x lock-wait")
-    parser.add_argument("-c", "--config", default="alembic.ini", help="the configuration of Alembic")
+    parser.add_argument(
+        "--lock-wait", type=float, default=Options.lock_wait, metavar="SECONDS", help="as of alembic -x lock-wait"
+    )
+    parser.add_argument(
+        "-c", "--config", help="the configuration of Alembic; by default the alembic.ini of the project"
+    )
     given = parser.parse_args(arguments)
-    try:
-        config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False))
+
+    def work() -> int:
+        config = Config(given.config, cmd_opts=Namespace(x=[], raiseerr=False)) if given.config else alembic_config()
         outcome = run(config, dry_run=given.dry_run, lock_wait=given.lock_wait)
-    except (CommandError, ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    for drift in outcome.fixed:
-        print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
-    for drift, what in outcome.left:
-        print(f"not fixed: {drift}; {what}")
-    if not outcome.fixed and not outcome.left:
-        print("Nothing to repair.")
-    return 1 if outcome.left else 0
+        for drift in outcome.fixed:
+            print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
+        for drift, what in outcome.left:
+            print(f"not fixed: {drift}; {what}")
+        if not outcome.fixed and not outcome.left:
+            print("Nothing to repair.")
+        return 1 if outcome.left else 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,17 @@
 import sys
 from typing import Any
 
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError
 
 from app.db import CONNECT_ARGS, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
-from app.tenancy.migration.state import ROLLING_BACK, STATE, UPGRADING
+from app.tenancy.errors import exit_status
+from app.tenancy.migration.state import FINISH_WITH, OLD_TABLES, STATE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
-from app.tenancy.settings import get_settings, import_models, project_folder
+from app.tenancy.settings import alembic_config, get_settings, import_models
 
 
 def place(connection: Connection, table: str = "alembic_version") -> tuple[str, str]:
@@ -34,12 +33,7 @@ def recorded(connection: Connection, table: str) -> list[str]:
 
 def history() -> tuple[ScriptDirectory, str]:
     """The revisions and the version table's name, of the project's `alembic.ini` or, without one, of this package."""
-    if folder := project_folder():
-        config = Config(str(folder / "alembic.ini"))
-    else:
-        config = Config()
-        config.set_main_option("script_location", "app:alembic")
-        config.set_main_option("path_separator", "os")
+    config = alembic_config()
     return ScriptDirectory.from_config(config), str(config.get_main_option("version_table", "alembic_version"))
 
 
@@ -68,10 +62,8 @@ def report(connection: Connection, script: ScriptDirectory | None = None, table:
     heads = f"ARRAY[{', '.join(map(literal, recorded(connection, table)))}]::text[]"
     state = ask(f"SELECT {untrue(script, table, heads).replace(':', chr(92) + ':')}")
     if state is None:
-        state = {
-            ROLLING_BACK: "a rollback was interrupted: finish it with alembic downgrade -1",
-            UPGRADING: "an upgrade was interrupted: finish it with alembic upgrade head",
-        }.get(ask(f"SELECT {STATE}"), "no migration was interrupted")
+        found = ask(f"SELECT {STATE}")
+        state = f"{found}: {FINISH_WITH[found]}" if found in FINISH_WITH else "no migration was interrupted"
     if "businesses" in there:
         default = ask("SELECT format('%s (%s)', name, id) FROM businesses WHERE id = :id", id=DEFAULT_BUSINESS_ID)
     lines = {
@@ -80,8 +72,7 @@ def report(connection: Connection, script: ScriptDirectory | None = None, table:
         "revision": revision,
         "state": state,
         "rows": ", ".join(f"{name} {rows(name)}" for name in there) or "no table yet",
-        "ids": ", ".join(_ids(connection, table) for table in ("customers", "conversations") if table in there)
-        or "none",
+        "ids": ", ".join(_ids(connection, table) for table in OLD_TABLES if table in there) or "none",
         "default business": default or "none",
         "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",
         "token keys": _keys(),
@@ -130,15 +121,14 @@ def _keys() -> str:
 
 def main() -> int:
     """Print the report; exit status 1 and one sentence where the database cannot be reached."""
-    try:
+
+    def work() -> None:
         import_models()
         engine = create_engine(database_url(), poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
         with engine.connect() as connection:
             print("\n".join(report(connection)))
-    except (ValueError, RuntimeError, DBAPIError) as error:
-        print(" ".join(str(getattr(error, "orig", error)).split()), file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

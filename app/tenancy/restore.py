@@ -14,7 +14,8 @@ from typing import IO
 
 from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
-TABLES = ("customers", "conversations")
+from app.tenancy.migration.state import OLD_TABLES
+
 BYPASS = ("service_role", "supabase_admin", "supabase_auth_admin", "supabase_storage_admin", "supabase_read_only_user")
 """Roles that bypass row level security on Supabase."""
 
@@ -118,7 +119,9 @@ def _schema_of_archive(backup: Path) -> str:
     """The schema that has both tables, by the archive's table of contents."""
     listing = _run([binary("pg_restore"), "--list", str(backup)], backup)
     entries = re.findall(r"^\d+; \d+ \d+ TABLE (\S+) (\S+) ", listing, re.MULTILINE)
-    found = [schema for schema in dict.fromkeys(s for s, _ in entries) if {(schema, t) for t in TABLES} <= {*entries}]
+    found = [
+        schema for schema in dict.fromkeys(s for s, _ in entries) if {(schema, t) for t in OLD_TABLES} <= {*entries}
+    ]
     if not found:
         raise BackupError(f"{backup} has no schema with the tables customers and conversations.")
     return "public" if "public" in found else found[0]
@@ -210,7 +213,7 @@ def _check(connection: Connection, result: Restored) -> str:
             "SELECT nspname FROM pg_namespace AS n WHERE (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid "
             "AND relname = ANY (:tables)) = 2 ORDER BY nspname <> 'public', nspname"
         ),
-        {"tables": list(TABLES)},
+        {"tables": list(OLD_TABLES)},
     ).all()
     if not found or result.lost:
         reason = result.lost or result.left_out or ["they are not in it"]

@@ -1,6 +1,7 @@
 """Settings, read from the environment or `.env` on first use, so that importing needs none of them."""
 
 import os
+from argparse import Namespace
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -47,6 +48,19 @@ def use_project(folder: Path) -> None:
         get_settings.cache_clear()
 
 
+def alembic_config() -> "Config":
+    """The configuration of the project's `alembic.ini` or, without one, of the revisions of this package."""
+    from alembic.config import Config
+
+    options = Namespace(x=[], raiseerr=False)
+    if folder := project_folder():
+        return Config(folder / "alembic.ini", cmd_opts=options)
+    config = Config(cmd_opts=options)
+    config.set_main_option("script_location", "app:alembic")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
 def env_files() -> list[Path]:
     """The files that settings are read from, the strongest last: `.env` here, then the one beside `alembic.ini`."""
     folders = [Path.cwd(), *filter(None, [project_folder()])]
@@ -79,12 +93,7 @@ def import_models(config: "Config | None" = None) -> None:
     Raises:
         ValueError: a module of that name is not found.
     """
-    if config is None:
-        from alembic.config import Config
-
-        folder = project_folder()
-        config = Config(folder / "alembic.ini" if folder else None)
-    for name in config.get_main_option("models", "").split():
+    for name in (config or alembic_config()).get_main_option("models", "").split():
         try:
             import_module(name)
         except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ from sqlalchemy import URL, NullPool, create_engine, make_url
 from alembic import command
 from app.db import get_engine
 from app.tenancy.embedded import embedded_url
-from app.tenancy.settings import get_settings, project_folder
+from app.tenancy.settings import alembic_config, get_settings
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -60,10 +60,9 @@ def _history() -> Config:
     """The revisions of the project's `alembic.ini`, your own too; those of this package where it runs other ones."""
     first = next(file for folder in (HERE, HERE.parent) for file in folder.glob("*/versions/001_multi_tenant.py"))
     ours = first.parents[1]
-    if project := project_folder():
-        config = Config(project / "alembic.ini", cmd_opts=Namespace(x=[]))
-        if Path(ScriptDirectory.from_config(config).dir).resolve() == ours:
-            return config
+    config = alembic_config()
+    if Path(ScriptDirectory.from_config(config).dir).resolve() == ours:
+        return config
     config = Config(cmd_opts=Namespace(x=[]))
     config.set_main_option("script_location", str(ours).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -7,11 +7,11 @@ from cryptography.fernet import Fernet, InvalidToken
 from rich.console import Console
 from rich.progress import track
 from sqlalchemy import Engine, Text, bindparam, select, text, type_coerce, update
-from sqlalchemy.exc import DBAPIError
 
 from app.db import get_engine
 from app.models import WhatsappNumber as Number
 from app.models.types import TokenError, token_keys
+from app.tenancy.errors import exit_status
 
 HIDDEN = "SELECT row_security_active('whatsapp_numbers') AND NOT pg_has_role(current_user, 'app_service', 'USAGE')"
 
@@ -66,20 +66,15 @@ def main(arguments: list[str] | None = None) -> int:
     rotation = commands.add_parser("rotate", help="encrypt every token under the first key of ACCESS_TOKEN_KEYS")
     rotation.add_argument("--batch", type=int, default=500, metavar="N", help="tokens in a transaction (%(default)s)")
     parsed = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         if parsed.command == "new-key":
             print(Fernet.generate_key().decode())
         else:
             changed, seen = rotate(get_engine(), max(1, parsed.batch))
             print(f"{changed} of {seen} tokens were encrypted anew; all are under the first key.")
-    except DBAPIError as error:
-        message = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
-        print(f"The database refused: {' '.join(message.split())}.", file=sys.stderr)
-        return 1
-    except (ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

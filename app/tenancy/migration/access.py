@@ -1,14 +1,35 @@
 """Who reaches the tables beside app_tenant and app_service: SQL that revisions, the drift check and repair share."""
 
+from collections.abc import Iterable
+
 from app.tenancy.migration.steps import literal
 
-OURS = "'app_tenant', 'app_service'"
-PUBLIC_ROLES = "'anon', 'authenticated'"
+TENANT, SERVICE = "app_tenant", "app_service"
+"""The two roles of this schema, whose policies have their names."""
+
+PUBLIC_API = ("anon", "authenticated")
+"""Supabase's roles for whoever has the public key."""
+
+WATCHED = (TENANT, SERVICE, *PUBLIC_API)
+"""Roles whose every privilege is compared, beside PUBLIC and the owner."""
+
 SINGLE_BUSINESS = "single_business"
 """Name of the policy that shows former roles the default business."""
 
-UNCONFINED = "'TRUNCATE', 'TRIGGER', 'REFERENCES'"
+UNCONFINED_PRIVILEGES = ("TRUNCATE", "TRIGGER", "REFERENCES")
 """Privileges on a table that row level security does not confine; MAINTAIN neither shows nor changes a row."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names as SQL string literals, for IN."""
+    return ", ".join(map(literal, names))
+
+
+OURS = listed((TENANT, SERVICE))
+PUBLIC_ROLES = listed(PUBLIC_API)
+UNCONFINED = listed(UNCONFINED_PRIVILEGES)
+GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
+"""SQL expression: a `grantee` of aclexplode, as GRANT and REVOKE name it."""
 
 
 def former_roles(table: str) -> str:
@@ -53,9 +74,8 @@ def take_from_former_roles(table: str) -> str:
     What goes was perhaps granted by a role that held it WITH GRANT OPTION, and only falls with that option: the owner
     then grants anew what is to stay of that privilege.
     """
-    who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
     return f"""WITH held AS (
-    SELECT a.*, {taken(table)} AS taken, {who} AS role
+    SELECT a.*, {taken(table)} AS taken, {GRANTEE} AS role
       FROM ({acl(table)}) AS a LEFT JOIN pg_roles ON pg_roles.oid = grantee)
 SELECT statement FROM (
     SELECT 1, format('REVOKE GRANT OPTION FOR %s ON {table} FROM %s CASCADE', privilege_type, grantor::regrole)
@@ -66,7 +86,7 @@ SELECT statement FROM (
        AND privilege_type IN (SELECT privilege_type FROM held WHERE taken AND grantor <> relowner)
     UNION SELECT 3, format('REVOKE %s %s ON {table} FROM %s CASCADE', privilege_type, columns, role)
       FROM held WHERE taken
-    UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, {who})
+    UNION SELECT 3, format('REVOKE ALL ON SEQUENCE %s FROM %s CASCADE', s.oid::regclass, {GRANTEE})
       FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' CROSS JOIN LATERAL aclexplode(relacl)
       LEFT JOIN pg_roles ON pg_roles.oid = grantee
      WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')

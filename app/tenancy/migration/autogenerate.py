@@ -1,9 +1,10 @@
 """What `alembic revision --autogenerate` adds to Alembic: mixins become operations, and all of it takes safe forms.
 
 A new table is made in one step. On a table that exists, catalogue changes go into a step, indexes are built
-concurrently, and foreign keys are added NOT VALID, then validated.
+concurrently, and foreign keys and CHECKs are added NOT VALID, then validated.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from inspect import signature
 from pathlib import Path
@@ -56,7 +57,7 @@ def _render_schema_op(_: AutogenContext, op: SchemaOp) -> str:
     parameters = signature(getattr(schema_ops, op.name)).parameters
     options = {k: v for k, v in op.options.items() if k in parameters and v != parameters[k].default}
     positional = [k for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    values = [*op.arguments[:1], op.table_name, *op.arguments[1:]][: len(positional)]
+    values = [op.table_name, *op.arguments][: len(positional)]
     return f"ops.{op.name}({', '.join([*map(repr, values), *(f'{k}={v!r}' for k, v in options.items())])})"
 
 
@@ -88,7 +89,7 @@ def compare_mixins(
         tenancy = declared.info.get("tenancy")
         wanted = {
             "create_updated_at_trigger": ("updated_at" in declared.c, there.trigger, {}),
-            "enable_tenancy": (bool(tenancy), there.policy, tenancy or {}),
+            "enable_tenancy": (tenancy is not None, there.policy, tenancy or {}),
         }
         for operation, (is_wanted, is_there, options) in wanted.items():
             if is_wanted and not is_there:
@@ -170,7 +171,7 @@ def _with_grants(context: MigrationContext, operations: list[Any]) -> Iterator[A
             yield SchemaOp("close_table", operation.table_name)
         if isinstance(operation, ops.AddColumnOp) and operation.table_name not in enabled:
             declared = tables.get(operation.table_name)
-            if declared is not None and (tenancy := declared.info.get("tenancy")):
+            if declared is not None and (tenancy := declared.info.get("tenancy")) is not None:
                 columns[operation.table_name] = tenancy
     yield from (SchemaOp("grant_tenancy", table, **tenancy) for table, tenancy in columns.items())
 
@@ -213,7 +214,7 @@ def _change(table: str, group: list[Any]) -> Iterator[ops.MigrateOperation]:
         elif isinstance(operation, ops.CreateUniqueConstraintOp):
             columns = ", ".join(str(column) for column in operation.columns)
             slow.append(SchemaOp("create_unique_concurrently", table, str(operation.constraint_name), columns))
-        elif isinstance(operation, ops.CreateForeignKeyOp):
+        elif isinstance(operation, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp):
             operation.kw["postgresql_not_valid"] = True
             quick.append(operation)
             slow.append(SchemaOp("validate_constraint", table, str(operation.constraint_name)))
@@ -229,21 +230,27 @@ def _change(table: str, group: list[Any]) -> Iterator[ops.MigrateOperation]:
 
 
 def _done(table: str, group: list[Any]) -> str:
-    """Python source of the condition that tells whether a step was carried out: its first change speaks for all."""
+    """Python source of the condition that tells whether a step was carried out.
+
+    The step is one transaction, so only its first operation is asked for. A constraint that is replaced tells nothing.
+    """
+    constraints = Counter(getattr(operation, "constraint_name", None) for operation in group)
     for operation in group:
+        if constraints[getattr(operation, "constraint_name", "")] > 1:
+            continue
         name = getattr(operation, "name", "")
         if isinstance(operation, ops.AddColumnOp):
             return f"has_column({table!r}, {operation.column.name!r})"
         if isinstance(operation, ops.DropColumnOp):
             return f'f"NOT {{has_column({table!r}, {operation.column_name!r})}}"'
-        if isinstance(operation, ops.CreateForeignKeyOp):
+        if isinstance(operation, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp):
             return f"ops.has_constraint({table!r}, {operation.constraint_name!r})"
         if isinstance(operation, ops.DropConstraintOp):
             return f'f"NOT {{ops.has_constraint({table!r}, {operation.constraint_name!r})}}"'
         if name in INVERSE:
             asked = f"ops.has_{'policy' if 'tenancy' in name else 'trigger'}({table!r})"
             return f'f"NOT {{{asked}}}"' if name.startswith(("disable", "drop")) else asked
-    return '"false"'
+    return "ALWAYS"
 
 
 def _concurrent_index(index: Index, table: str) -> SchemaOp:

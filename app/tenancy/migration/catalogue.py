@@ -12,14 +12,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, text
 
+from app.tenancy.migration.access import WATCHED
+
 Catalogue = dict[tuple[str, str], str]
 """(object, aspect) to value, such as ("column customers.name", "type") to "character varying(100)"."""
-
-TENANT, SERVICE, FORMER = "app_tenant", "app_service", "single_business"
-"""The two roles, whose policies have their names, and the policy of the roles that worked with the tables before."""
-
-WATCHED_ROLES = (TENANT, SERVICE, "anon", "authenticated")
-"""Roles whose every privilege is compared, beside PUBLIC and the owner."""
 
 
 @contextmanager
@@ -40,7 +36,7 @@ def quoted(name: str) -> str:
 def catalogue(connection: Connection, schema: str) -> Catalogue:
     """Every object of `schema` (its name without quotes), aspect by aspect. Needs a transaction."""
     with search_path(connection, "pg_catalog"):
-        found = connection.execute(OBJECTS, {"schema": schema, "roles": list(WATCHED_ROLES)}).all()
+        found = connection.execute(OBJECTS, {"schema": schema, "roles": list(WATCHED)}).all()
     wanted: dict[str, list[int]] = defaultdict(list)
     for row in found:
         if row.deparse:

@@ -5,7 +5,7 @@ distributes them. What differs from the models is written here once, for both re
 the drift check.
 """
 
-from app.tenancy.migration.steps import emit, emit_each, literal
+from app.tenancy.migration.steps import emit, emit_statements, literal
 
 TABLES = ("customers", "conversations")
 """The tables that are distributed by business_id, in this order: the second lies where the first does."""
@@ -87,7 +87,7 @@ def grant_insert_on_shards(table: str) -> None:
 
     Ids of one business cannot stand in the way of another's any more: the key holds the business.
     """
-    emit_each(
+    emit_statements(
         f"SELECT format('GRANT INSERT (%s) ON {table} TO app_tenant', string_agg(quote_ident(attname), ', ' ORDER BY attnum)) "
         f"FROM pg_attribute WHERE attrelid = to_regclass({literal(table)}) AND attnum > 0 AND NOT attisdropped "
         f"AND attgenerated = '' AND {SCALED} HAVING count(*) > 0"
@@ -96,8 +96,8 @@ def grant_insert_on_shards(table: str) -> None:
 
 def create_is_colleague() -> None:
     """The function that stands for the subquery of the policy of users."""
-    emit_each(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
-    emit_each(
+    emit_statements(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
+    emit_statements(
         "SELECT format('REVOKE ALL ON FUNCTION is_colleague(uuid) FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
         "ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
         "WHERE pg_proc.oid = to_regprocedure('is_colleague(uuid)') AND grantee <> proowner GROUP BY grantee"

@@ -23,8 +23,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.migration import access, autogenerate, distribution, version
 from app.tenancy.migration import ops as schema_ops
-from app.tenancy.migration.catalogue import SERVICE, TENANT, WATCHED_ROLES, Catalogue, catalogue, quoted, search_path
-from app.tenancy.migration.openings import CITUS_OPENINGS, OPENINGS, SHARDS
+from app.tenancy.migration.access import SERVICE, TENANT, WATCHED
+from app.tenancy.migration.catalogue import Catalogue, catalogue, quoted, search_path
+from app.tenancy.migration.openings import CITUS_OPENINGS, NAMES, OPENINGS, SHARDS
 
 FUNCTIONS = ("current_business_id()", "set_updated_at()", "is_colleague(uuid)")
 
@@ -124,6 +125,7 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
     on_shards = distributed_tables(connection, schema)
     with search_path(connection, "pg_catalog"):
         facts = {
+            **NAMES,
             "schema": schema,
             "version": connection.dialect.server_version_info[0] * 10000,  # type: ignore[index]
             "tables": tables,
@@ -305,7 +307,7 @@ def build(
             if "updated_at" in table.c:
                 schema_ops.create_updated_at_trigger(table.name)
         for table in declared.metadata.sorted_tables:
-            if tenancy := table.info.get("tenancy"):
+            if (tenancy := table.info.get("tenancy")) is not None:
                 schema_ops.enable_tenancy(table.name, **tenancy)
         for statement in former:
             connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
@@ -320,7 +322,7 @@ def compare(expected: Catalogue, found: Catalogue, declared: Declared) -> Iterat
             continue
         if not tolerated(drift, declared):
             yield drift
-    held = tuple(f"privilege of {role} on " for role in ("PUBLIC", *WATCHED_ROLES))
+    held = tuple(f"privilege of {role} on " for role in ("PUBLIC", *WATCHED))
     for (name, aspect), value in found.items():
         drift = Drift(name, aspect, None, value)
         if (name, aspect) in expected or not name.startswith(held) or drift.table not in (*declared.closed, *FUNCTIONS):
@@ -431,7 +433,7 @@ def compare_catalogues(context: AutogenContext, upgrade_ops: ops.UpgradeOps) -> 
     if declared is None:
         raise RuntimeError(
             "env.py does not say what to compare the database with: give context.configure(...) the option "
-            "declared=app.tenancy.repair.declared()."
+            "declared=app.tenancy.declared.declared()."
         )
     drifts = find_drift(context.connection, declared).drifts
     # Whatever Alembic compares of our tables is among them, and a team's own columns are none; its own models stay.

@@ -6,7 +6,7 @@ that `python -m app.tenancy.repair` runs; where there is none, `by_hand` says wh
 
 from sqlalchemy import text
 
-from app.tenancy.migration import distribution
+from app.tenancy.migration import access, distribution
 
 # closed: the tables of ours that row level security closes; confined: roles that must not get around it.
 COMMON = r"""
@@ -17,20 +17,20 @@ WITH RECURSIVE s AS (
 ), closed AS (
     SELECT * FROM t WHERE relname = ANY (:closed)
 ), two AS (
-    SELECT * FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service')
+    SELECT * FROM pg_roles WHERE rolname = ANY (:roles)
 ), owners AS (
     SELECT DISTINCT relowner AS oid FROM t
 ), former AS (
-    SELECT DISTINCT r.oid, r.rolname FROM closed JOIN pg_policy ON polrelid = closed.oid AND polname = 'single_business'
+    SELECT DISTINCT r.oid, r.rolname FROM closed JOIN pg_policy ON polrelid = closed.oid AND polname = :single_business
       JOIN pg_roles AS r ON r.oid = ANY (polroles) WHERE NOT rolsuper AND NOT rolbypassrls AND r.oid NOT IN (SELECT oid FROM owners)
 ), confined AS (
-    SELECT oid, rolname FROM pg_roles WHERE rolname IN ('app_tenant', 'anon', 'authenticated') UNION SELECT * FROM former
+    SELECT oid, rolname FROM pg_roles WHERE rolname = ANY (:closed_roles) UNION SELECT * FROM former
 ), watched (oid, rolname) AS (
-    SELECT oid, quote_ident(rolname) FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+    SELECT oid, quote_ident(rolname) FROM pg_roles WHERE rolname = ANY (:watched)
     UNION ALL SELECT 0::oid, 'PUBLIC'
 ), workers AS (
     SELECT r.oid, rolname FROM pg_roles AS r
-     WHERE rolname IN ('app_tenant', 'app_service') OR oid IN (SELECT oid FROM owners)
+     WHERE rolname = ANY (:roles) OR oid IN (SELECT oid FROM owners)
         OR NOT rolsuper AND EXISTS (SELECT FROM two WHERE pg_has_role(r.oid, two.oid, 'MEMBER'))
         OR NOT rolsuper AND EXISTS (SELECT FROM t WHERE has_any_column_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE'))
 ), routines AS MATERIALIZED (  -- the team's, which run as their owner or are called by one that does
@@ -62,11 +62,11 @@ WITH RECURSIVE s AS (
 
 ROLES = r"""
 SELECT format('role %s', name) AS object, 'missing' AS found, format('CREATE ROLE %s NOLOGIN', name) AS fix, NULL AS by_hand
-  FROM unnest('{app_tenant,app_service}'::text[]) AS name WHERE to_regrole(name) IS NULL
+  FROM unnest(CAST(:roles AS text[])) AS name WHERE to_regrole(name) IS NULL
 UNION ALL
 -- Citus's coordinator connects to the workers as the role that works.
 SELECT 'role app_tenant', 'NOLOGIN, with which Citus cannot reach its workers', 'ALTER ROLE app_tenant LOGIN', NULL
-  FROM pg_roles WHERE rolname = 'app_tenant' AND :distributed AND NOT rolcanlogin
+  FROM pg_roles WHERE rolname = :tenant AND :distributed AND NOT rolcanlogin
 UNION ALL
 SELECT format('role %s', rolname),
        concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END, CASE WHEN rolcanlogin THEN 'LOGIN' END,
@@ -74,7 +74,7 @@ SELECT format('role %s', rolname),
        format('ALTER ROLE %s ', rolname) || concat_ws(' ', CASE WHEN rolsuper THEN 'NOSUPERUSER' END, CASE WHEN rolbypassrls THEN 'NOBYPASSRLS' END,
                  CASE WHEN rolcanlogin THEN 'NOLOGIN' END, CASE WHEN rolcreaterole THEN 'NOCREATEROLE' END, CASE WHEN rolcreatedb THEN 'NOCREATEDB' END,
                  CASE WHEN rolreplication THEN 'NOREPLICATION' END), NULL
-  FROM (SELECT rolname, rolsuper, rolbypassrls, rolcanlogin AND NOT (rolname = 'app_tenant' AND :distributed) AS rolcanlogin,
+  FROM (SELECT rolname, rolsuper, rolbypassrls, rolcanlogin AND NOT (rolname = :tenant AND :distributed) AS rolcanlogin,
                rolcreaterole, rolcreatedb, rolreplication FROM two) AS two
  WHERE rolsuper OR rolbypassrls OR rolcanlogin OR rolcreaterole OR rolcreatedb OR rolreplication
 UNION ALL
@@ -82,10 +82,10 @@ UNION ALL
 SELECT format('role %s', m.rolname), format('membership of %s', g.rolname),
        format('REVOKE %I FROM %I', g.rolname, m.rolname) || CASE WHEN :version >= 160000 THEN format(' GRANTED BY %I', a.grantor::regrole) ELSE '' END, NULL
   FROM pg_auth_members AS a JOIN pg_roles AS m ON m.oid = member JOIN pg_roles AS g ON g.oid = roleid
- WHERE m.rolname IN ('app_tenant', 'app_service')
-    OR m.rolname IN ('anon', 'authenticated') AND EXISTS (
+ WHERE m.rolname = ANY (:roles)
+    OR m.rolname = ANY (:public_api) AND EXISTS (
            SELECT FROM pg_roles AS inner_role WHERE pg_has_role(g.oid, inner_role.oid, 'MEMBER')
-              AND (inner_role.rolname IN ('app_tenant', 'app_service') OR inner_role.oid IN (SELECT oid FROM owners)))
+              AND (inner_role.rolname = ANY (:roles) OR inner_role.oid IN (SELECT oid FROM owners)))
 UNION ALL
 -- Who made the roles may grant them, and so may the owner of the tables.
 SELECT format('role %s', g.rolname), format('ADMIN OPTION for %s', m.rolname),
@@ -114,7 +114,7 @@ UNION ALL
 SELECT format('privilege of %I on table %s', r.rolname, relname), string_agg(privilege_type, ', ' ORDER BY privilege_type) || ', which row level security does not confine',
        format('REVOKE %s ON %s FROM %I CASCADE', string_agg(privilege_type, ', ' ORDER BY privilege_type), sql, r.rolname), NULL
   FROM closed CROSS JOIN aclexplode(relacl) AS e JOIN pg_roles AS r ON r.oid = grantee
- WHERE privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls
+ WHERE privilege_type = ANY (:unconfined) AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls
    AND grantee NOT IN (SELECT oid FROM watched)
  GROUP BY relname, sql, r.rolname
 UNION ALL
@@ -124,13 +124,13 @@ SELECT format('default privileges of %I%s', d.defaclrole::regrole, ' in schema '
   FROM pg_default_acl AS d LEFT JOIN s ON s.oid = defaclnamespace CROSS JOIN aclexplode(defaclacl) AS e JOIN watched AS w ON w.oid = grantee
  CROSS JOIN LATERAL (SELECT CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES'
                             WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END) AS k (kind)
- WHERE (defaclnamespace = 0 OR s.oid IS NOT NULL) AND w.rolname NOT IN ('anon', 'authenticated')
+ WHERE (defaclnamespace = 0 OR s.oid IS NOT NULL) AND w.rolname <> ALL (:public_api)
    AND (grantee <> 0 OR defaclobjtype = 'r' OR defaclobjtype = 'S')
  GROUP BY d.defaclrole, nspname, kind, w.rolname
 UNION ALL
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid), 'owned by ' || d.refobjid::regrole, NULL, 'give it to its rightful owner with ALTER ... OWNER TO, or drop it'
   FROM pg_shdepend AS d JOIN confined ON refobjid = confined.oid
- WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o' AND confined.rolname IN ('app_tenant', 'anon', 'authenticated')
+ WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o' AND confined.rolname = ANY (:closed_roles)
    AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         OR classid = 'pg_database'::regclass AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))
    AND NOT (classid = 'pg_class'::regclass AND objid IN (SELECT oid FROM t))
@@ -173,8 +173,8 @@ SELECT format('policy %s on %s', polname, relname),
        format('DROP POLICY %I ON %s', polname, sql), NULL
   FROM closed JOIN pg_policy AS p ON polrelid = closed.oid
  WHERE format('policy %s on %s', polname, relname) <> ALL (:policies)
-   AND (polroles && ARRAY(SELECT oid FROM watched WHERE rolname NOT IN ('anon', 'authenticated')) OR polname = 'single_business'
-        OR polpermissive AND EXISTS (SELECT FROM pg_policy AS k WHERE k.polrelid = p.polrelid AND k.polname = 'single_business' AND k.polpermissive
+   AND (polroles && ARRAY(SELECT oid FROM watched WHERE rolname <> ALL (:public_api)) OR polname = :single_business
+        OR polpermissive AND EXISTS (SELECT FROM pg_policy AS k WHERE k.polrelid = p.polrelid AND k.polname = :single_business AND k.polpermissive
                                         AND k.polroles && p.polroles))
 UNION ALL
 SELECT format('rule %s on %s', rulename, relname), pg_get_ruledef(r.oid), NULL, format('DROP RULE %I ON %s, if you do not mean it', rulename, sql)
@@ -210,7 +210,7 @@ SELECT format('function %s(%s)', CASE WHEN n.nspname = :schema THEN quote_ident(
 UNION ALL
 SELECT format('table %s', c.shown), 'a business_id that app_tenant may reach without row level security', NULL,
        format('REVOKE ALL ON %s FROM PUBLIC, app_tenant, or give its model the mixin TenantOwned', c.sql)
-  FROM named AS c JOIN pg_attribute AS a ON attrelid = c.oid AND attname = 'business_id' AND NOT attisdropped JOIN two ON two.rolname = 'app_tenant'
+  FROM named AS c JOIN pg_attribute AS a ON attrelid = c.oid AND attname = 'business_id' AND NOT attisdropped JOIN two ON two.rolname = :tenant
  WHERE relkind IN ('r', 'p', 'f') AND NOT relrowsecurity AND c.oid NOT IN (SELECT oid FROM closed)
    AND (has_any_column_privilege(two.oid, c.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(two.oid, c.oid, 'DELETE, TRUNCATE'))
 UNION ALL
@@ -240,6 +240,17 @@ SELECT format('publication %s', pubname), format('sends %s out, which holds secr
        format('ALTER PUBLICATION %I DROP TABLE %I.%I, or publish the tables that you mean', pubname, schemaname, tablename)
   FROM pg_publication_tables WHERE schemaname = :schema AND tablename = ANY (:secret)
 """
+
+NAMES: dict[str, object] = {
+    "tenant": access.TENANT,
+    "roles": [access.TENANT, access.SERVICE],
+    "public_api": list(access.PUBLIC_API),
+    "closed_roles": [access.TENANT, *access.PUBLIC_API],
+    "watched": list(access.WATCHED),
+    "unconfined": list(access.UNCONFINED_PRIVILEGES),
+    "single_business": access.SINGLE_BUSINESS,
+}
+"""The values of OPENINGS that do not depend on the database."""
 
 OPENINGS = text(COMMON + "UNION ALL".join((ROLES, PRIVILEGES, SETTINGS, TABLES)))
 

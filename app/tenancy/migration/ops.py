@@ -1,15 +1,14 @@
 """Operations for what Alembic does not know: the updated_at trigger, tenancy, safe indexes and keys.
 
 What a trigger or a policy looks like is written here once; revisions, autogenerate and the drift check use it.
+Every operation takes the table first, then the name of what it makes or drops.
 """
 
 import re
 
 from alembic import op
 from app.tenancy.migration import access, distribution
-from app.tenancy.migration.steps import each, emit, emit_each, literal, options, refuse, step
-
-_GRANTEE = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END"
+from app.tenancy.migration.steps import emit, emit_statements, literal, options, refuse, step, step_per_statement
 
 CURRENT_BUSINESS_ID = """
 CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
@@ -35,31 +34,28 @@ BEGIN
     RETURN NEW;
 END $function$"""
 
-SERVICE_GRANT = "SELECT, INSERT, UPDATE, DELETE"
+EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
+
+TENANT_ROWS = "business_id = (SELECT current_business_id())"
+"""SQL condition: the row belongs to the business in scope."""
 
 
 def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
         emit(sql)
-        emit_each(
-            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {_GRANTEE}) "
+        emit_statements(
+            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {access.GRANTEE}) "
             "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
             f"WHERE pg_proc.oid = to_regprocedure({literal(function)}) AND grantee <> proowner GROUP BY grantee"
         )
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
 
 
-def drop_functions() -> None:
-    """Take `create_functions` back."""
-    emit("DROP FUNCTION IF EXISTS current_business_id()")
-    emit("DROP FUNCTION IF EXISTS set_updated_at()")
-
-
 def create_updated_at_trigger(table: str) -> None:
     """updated_at follows every change of a row. Locks: SHARE ROW EXCLUSIVE, milliseconds."""
     generated = f"SELECT FROM pg_attribute WHERE attrelid = to_regclass({literal(table)}) AND attgenerated <> ''"
-    emit_each(
+    emit_statements(
         f"SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON {table} FOR EACH ROW "
         f"EXECUTE FUNCTION set_updated_at(%s)', CASE WHEN EXISTS ({generated}) THEN quote_literal('generated') END)"
     )
@@ -79,24 +75,18 @@ def close_table(table: str, *, when: str = "true") -> None:
         table: the table.
         when: SQL condition without which nothing is taken.
     """
-    emit_each(
+    emit_statements(
         f"WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass({literal(table)}) UNION "
         f"SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' "
         f"WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')) "
         "SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, "
-        f"there.oid::regclass, {_GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
+        f"there.oid::regclass, {access.GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
         "SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held "
         f"WHERE grantee <> relowner AND ({when})"
     )
 
 
-def enable_tenancy(
-    table: str,
-    *,
-    using: str = "business_id = (SELECT current_business_id())",
-    grant: str = SERVICE_GRANT,
-    made: str = "true",
-) -> None:
+def enable_tenancy(table: str, *, using: str = TENANT_ROWS, grant: str = EVERYTHING, made: str = "true") -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
     Args:
@@ -112,17 +102,17 @@ def enable_tenancy(
     grant_tenancy(table, grant=grant, made=made)
 
 
-def create_tenant_policies(table: str, *, using: str = "business_id = (SELECT current_business_id())") -> None:
+def create_tenant_policies(table: str, *, using: str = TENANT_ROWS) -> None:
     """Enable row level security with the policies of the two roles. Locks: ACCESS EXCLUSIVE, milliseconds."""
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    emit_each(
+    emit_statements(
         f"SELECT format('CREATE POLICY app_tenant ON {table} TO app_tenant USING (%1$s) WITH CHECK (%1$s)', "
         f"{distribution.condition(using)})"
     )
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
 
 
-def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT, made: str = "true") -> None:
+def grant_tenancy(table: str, *, grant: str = EVERYTHING, made: str = "true") -> None:
     """Grant `app_tenant` and `app_service` their part of the table; of what they have already nothing is lost.
 
     A table that was not made here and that app_tenant can work with keeps what app_tenant may do: a column that a
@@ -135,16 +125,16 @@ def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT, made: str = "true")
         made: SQL condition: the table is new here.
     """
     by_column = re.sub(r"\b(INSERT|UPDATE)\b(?! *\()", r"\1 (%1$s)", grant.replace("%", "%%"))
-    emit_each(
+    emit_statements(
         f"SELECT format({literal(f'GRANT {by_column} ON {table} TO app_tenant')}, "
         f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c "
         f"HAVING count(*) > 0 AND ({made} OR NOT has_table_privilege('app_tenant', {literal(table)}, 'SELECT'))"
     )
     if "INSERT" in grant:
         distribution.grant_insert_on_shards(table)
-    emit(f"GRANT {SERVICE_GRANT} ON {table} TO app_service")
+    emit(f"GRANT {EVERYTHING} ON {table} TO app_service")
     roles = "app_tenant, app_service" if "INSERT" in grant else "app_service"
-    emit_each(
+    emit_statements(
         f"SELECT format('GRANT USAGE ON SEQUENCE %s TO {roles}', oid::regclass) "
         f"FROM ({access.sequences(table)}) AS numbers (oid)"
     )
@@ -153,10 +143,10 @@ def grant_tenancy(table: str, *, grant: str = SERVICE_GRANT, made: str = "true")
 def disable_tenancy(table: str) -> None:
     """Take the policies and privileges of `enable_tenancy` back. Locks: ACCESS EXCLUSIVE, milliseconds."""
     for policy in ("app_tenant", "app_service", access.SINGLE_BUSINESS):
-        _drop_policy(policy, table)
+        _drop_policy(table, policy)
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
-    emit_each(
+    emit_statements(
         "SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) "
         f"FROM ({access.sequences(table)}) AS numbers (oid)"
     )
@@ -170,12 +160,12 @@ def confine_former_roles(table: str, business: str, *, restrictive: str) -> None
         business: id of the default business.
         restrictive: SQL condition, as in `access.single_business_policy`.
     """
-    _drop_policy(access.SINGLE_BUSINESS, table)
-    emit_each(access.single_business_policy(table, business, restrictive))
+    _drop_policy(table, access.SINGLE_BUSINESS)
+    emit_statements(access.single_business_policy(table, business, restrictive))
 
 
-def _drop_policy(name: str, table: str) -> None:
-    emit_each(f"SELECT 'DROP POLICY {name} ON {table}' WHERE {_has('policy', 'pol', table, name)}")
+def _drop_policy(table: str, name: str) -> None:
+    emit_statements(f"SELECT 'DROP POLICY {name} ON {table}' WHERE {_has('policy', 'pol', table, name)}")
 
 
 def close_version_table() -> None:
@@ -184,7 +174,7 @@ def close_version_table() -> None:
     close_table(table)
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     policy = f"CREATE POLICY app_service ON {table} TO app_service USING (true)"
-    emit_each(f"SELECT {literal(policy)} WHERE NOT {_has('policy', 'pol', table, 'app_service')}")
+    emit_statements(f"SELECT {literal(policy)} WHERE NOT {_has('policy', 'pol', table, 'app_service')}")
     emit(f"GRANT SELECT ON {table} TO app_service")
 
 
@@ -194,7 +184,7 @@ def open_version_table() -> None:
     emit(f"DROP POLICY IF EXISTS app_service ON {table}")
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
     emit(f"REVOKE ALL ON {table} FROM app_service")
-    emit_each(
+    emit_statements(
         "SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) "
         "FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() "
         "AND grantee IN (to_regrole('app_tenant'), to_regrole('app_service'))"
@@ -202,7 +192,7 @@ def open_version_table() -> None:
 
 
 def create_index_concurrently(
-    name: str, table: str, definition: str, *, unique: bool = False, unless: str = "false"
+    table: str, name: str, definition: str, *, unique: bool = False, unless: str = "false"
 ) -> None:
     """Build an index while the bot goes on.
 
@@ -211,20 +201,20 @@ def create_index_concurrently(
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
     build = f"CREATE {'UNIQUE ' if unique else ''}INDEX {name} ON {table} {definition}"
-    build_indexes(f"index {name}", table, f"SELECT {literal(build)} WHERE NOT ({unless})")
+    build_indexes(table, f"index {name}", f"SELECT {literal(build)} WHERE NOT ({unless})")
 
 
-def build_indexes(title: str, table: str, definitions: str) -> None:
+def build_indexes(table: str, title: str, definitions: str) -> None:
     """Build, concurrently, each index that is not there; an invalid leftover of an interrupted build is dropped first.
 
     Args:
-        title: what they are, for the progress line.
         table: their table.
+        title: what they are, for the progress line.
         definitions: SQL query of their CREATE INDEX statements.
     """
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
     wanted = f"(SELECT d, {name} AS name FROM ({definitions}) AS wanted (d)) AS w"
-    each(
+    step_per_statement(
         title,
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
         "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
@@ -233,16 +223,16 @@ def build_indexes(title: str, table: str, definitions: str) -> None:
     )
 
 
-def drop_index_concurrently(name: str, table: str) -> None:
+def drop_index_concurrently(table: str, name: str) -> None:
     """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
     there = f"SELECT 'DROP INDEX CONCURRENTLY {name}' WHERE to_regclass({literal(name)}) IS NOT NULL"
-    each(f"drop index {name}", there, table=table)
+    step_per_statement(f"drop index {name}", there, table=table)
 
 
-def create_unique_concurrently(name: str, table: str, columns: str) -> None:
+def create_unique_concurrently(table: str, name: str, columns: str) -> None:
     """Add a unique constraint over an index that was built concurrently. Locks: ACCESS EXCLUSIVE, milliseconds."""
     there = has_constraint(table, name)
-    create_index_concurrently(name, table, f"({columns})", unique=True)
+    create_index_concurrently(table, name, f"({columns})", unique=True)
     with step(f"unique constraint {name}", done=there, lock=table):
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
 
@@ -255,28 +245,28 @@ def equal_index(table: str, column: str) -> str:
     )
 
 
-def rename_equal_index(name: str, table: str, column: str) -> None:
+def rename_equal_index(table: str, name: str, column: str) -> None:
     """Give a plain index that does the same under another name its canonical name, so that none is built twice."""
-    emit_each(
+    emit_statements(
         f"SELECT format('ALTER INDEX %s RENAME TO {name}', equal) FROM {equal_index(table, column)} AS e (equal) "
         f"WHERE equal IS NOT NULL AND to_regclass({literal(name)}) IS NULL"
     )
 
 
-def set_not_null(column: str, table: str) -> None:
+def set_not_null(table: str, column: str) -> None:
     """NOT NULL without a scan under a lock: a CHECK is validated first, which PostgreSQL then takes as proof."""
     proof, done = f"{table}_{column}_is_not_null", _has("attribute", "att", table, column, "AND attnotnull")
     with step(f"{table}.{column}: no new NULL", done=f"{done} OR {has_constraint(table, proof)}", lock=table):
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {proof} CHECK ({column} IS NOT NULL) NOT VALID")
-    validate_constraint(proof, table)
+    validate_constraint(table, proof)
     with step(f"{table}.{column}: NOT NULL", done=done, lock=table):
         emit(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL")
         emit(f"ALTER TABLE {table} DROP CONSTRAINT {proof}")
 
 
-def validate_constraint(name: str, table: str) -> None:
+def validate_constraint(table: str, name: str) -> None:
     """Validate a NOT VALID constraint. Locks: SHARE UPDATE EXCLUSIVE (and ROW SHARE on a referenced table)."""
-    each(
+    step_per_statement(
         f"validate {name}",
         f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT {name}' "
         f"WHERE {_has('constraint', 'con', table, name, 'AND NOT convalidated')}",

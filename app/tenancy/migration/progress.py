@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, text
+import psycopg2
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
@@ -31,19 +33,19 @@ FIRST_LINE, NEXT_LINE = 2.0, 30.0
 """Seconds after which a line says what a step does, where there is no terminal, and until it is said again."""
 
 WAITS = """
-    SELECT coalesce(format('pid %s of user %s', a.pid, coalesce(a.usename, a.backend_type))
+    SELECT coalesce(format('pid %%s of user %%s', a.pid, coalesce(a.usename, a.backend_type))
                     || coalesce(to_char(a.xact_start, '", in a transaction since" YYYY-MM-DD HH24:MI:SS TZ'), ''),
                     'a prepared transaction (pg_prepared_xacts)')
       FROM unnest(pg_blocking_pids({pid})) AS blocking (pid) LEFT JOIN pg_stat_activity AS a USING (pid)
      ORDER BY a.xact_start LIMIT 1"""
-"""SQL query: for whom a backend waits, in words; no row where it waits for nobody."""
+"""SQL query for psycopg2: for whom a backend waits, in words; no row where it waits for nobody."""
 
-_LOOK = text(f"""SELECT ({WAITS.format(pid=":pid")}), build.*
+_LOOK = f"""SELECT ({WAITS.format(pid="%(pid)s")}), build.*
       FROM (SELECT) AS one LEFT JOIN (
            SELECT CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END,
                   CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
                   CASE WHEN tuples_total > 0 THEN 'rows' ELSE 'blocks' END
-             FROM pg_stat_progress_create_index WHERE pid = :pid) AS build (total, done, unit) ON true""")
+             FROM pg_stat_progress_create_index WHERE pid = %(pid)s) AS build (total, done, unit) ON true"""
 
 
 class Look(NamedTuple):
@@ -167,33 +169,38 @@ def _watched(head: str, connection: Connection | None, parts: Parts) -> Iterator
         if connection is None:
             yield
             return
+        raw: Any = connection.connection.dbapi_connection
         finished = threading.Event()
-        looks = threading.Thread(target=_look, args=(connection, parts, finished, show), daemon=True)
+        look = partial(_look, connection.engine, raw.info.backend_pid, parts, finished, show)
+        looks = threading.Thread(target=look, daemon=True)
         looks.start()
         try:
             yield
         finally:
             finished.set()
-            looks.join()
+            looks.join(1)  # one that cannot connect is not waited for
 
 
-def _look(connection: Connection, parts: Parts, finished: threading.Event, show: Callable[[Look], None]) -> None:
-    raw = connection.connection.dbapi_connection
-    pid = raw.info.backend_pid  # type: ignore[union-attr]
+def _look(engine: Engine, pid: int, parts: Parts, finished: threading.Event, show: Callable[[Look], None]) -> None:
     if finished.wait(LOOK_AFTER):
         return
-    with suppress(SQLAlchemyError, OSError), connection.engine.connect() as second:
-        second = second.execution_options(isolation_level="AUTOCOMMIT")
-        waits, until = None, 0.0
-        while True:
-            look = Look(*second.execute(_LOOK, {"pid": pid}).one())
-            if not look.total and parts.total > 1:
-                look = look._replace(total=parts.total, done=parts.done, unit="parts")
-            if look.waits is not None:
-                waits, until = look.waits, time.monotonic() + BETWEEN_TRIES
-            show(look if time.monotonic() > until else look._replace(waits=waits))
-            if finished.wait(LOOK_AFTER):
-                return
+    with suppress(SQLAlchemyError, psycopg2.Error, OSError):
+        second: Any = engine.pool.recreate().connect()  # the pool itself may have but one
+        second.detach()
+        with closing(second), second.cursor() as cursor:
+            second.dbapi_connection.autocommit = True
+            waits, until = None, 0.0
+            while not finished.is_set():
+                cursor.execute(_LOOK, {"pid": pid})
+                look = Look(*cursor.fetchone())
+                if finished.is_set():
+                    return
+                if not look.total and parts.total > 1:
+                    look = look._replace(total=parts.total, done=parts.done, unit="parts")
+                if look.waits is not None:
+                    waits, until = look.waits, time.monotonic() + BETWEEN_TRIES
+                show(look if time.monotonic() > until else look._replace(waits=waits))
+                finished.wait(LOOK_AFTER)
 
 
 @contextmanager

@@ -13,16 +13,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from app.tenancy.errors import reason
 from app.tenancy.migration import access, distribution, ops
 from app.tenancy.migration.catalogue import Catalogue
 from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
 from app.tenancy.migration.scripts import script
-from app.tenancy.migration.steps import each, emit, emit_each, literal, step
+from app.tenancy.migration.steps import ALWAYS, emit, emit_statements, literal, step, step_per_statement
 
 ROUNDS = 4
 """One repair can bring the next to light: a role lets its policies be made, a key that is back can be validated."""
-
-WATCHED = "'PUBLIC', 'app_tenant', 'app_service', 'anon', 'authenticated'"
 
 BY_HAND = {
     "type": "ALTER TABLE {table} ALTER COLUMN {column} TYPE {expected}, which can rewrite the table: in a quiet hour",
@@ -33,6 +32,9 @@ BY_HAND = {
     "definition": "write a revision (alembic revision --autogenerate) if the model is newer, or restore it from a backup",
 }
 """What to do about an aspect that holds data."""
+
+UNKNOWN = "nothing here repairs this: compare it with the model, and change the one that is wrong by hand"
+"""What to do about an aspect that no operation repairs and that has no advice of its own."""
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Repairs:
         if drift.kind == "trigger":
             return (6, drift.object), lambda: restore_trigger(table)
         if drift.kind == "table" and aspect == "comment":
-            return (4, drift.object), lambda: comment(f"TABLE {table}", str(drift.expected), table)
+            return (4, drift.object), lambda: comment(table, f"TABLE {table}", str(drift.expected))
         if drift.kind == "column":
             return self.of_column(drift)
         if drift.kind == "sequence":
@@ -95,7 +97,7 @@ class Repairs:
         place = (4, f"{drift.object} {drift.aspect}")
         alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
         if drift.aspect == "comment":
-            return place, lambda: comment(f"COLUMN {table}.{column}", expected, table)
+            return place, lambda: comment(table, f"COLUMN {table}.{column}", expected)
         if drift.aspect == "default" and expected.startswith(("identity", "nextval(")):
             return place, lambda: number(table, column)
         if drift.aspect == "default":
@@ -111,16 +113,16 @@ class Repairs:
 
     def secure(self, table: str) -> None:
         """Row level security, policies and privileges of a table, all in one transaction."""
-        with step(f"{table}: row level security, policies, privileges", done="false", lock=table):
-            emit_each(take_all(table))
-            emit_each(access.take_from_former_roles(table))
+        with step(f"{table}: row level security, policies, privileges", done=ALWAYS, lock=table):
+            emit_statements(take_all(table))
+            emit_statements(access.take_from_former_roles(table))
             if table == self.declared.version_table:
                 emit(f"DROP POLICY IF EXISTS app_service ON {table}")
                 ops.close_version_table()
             elif table == self.declared.memory:
                 ops.close_table(table)
                 emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-            elif tenancy := self.declared.metadata.tables[table].info.get("tenancy"):
+            elif (tenancy := self.declared.metadata.tables[table].info.get("tenancy")) is not None:
                 ops.disable_tenancy(table)
                 if table in self.declared.adopted:
                     ops.confine_former_roles(table, self.declared.business, restrictive=self.restrictive[table])
@@ -129,7 +131,7 @@ class Repairs:
             else:
                 emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
             emit(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
-            emit_each(
+            emit_statements(
                 f"SELECT pg_catalog.format('GRANT ALL ON %s %s TO %s', kind, oid::regclass, relowner::regrole) FROM ({with_sequences(table)}) AS o WHERE relacl IS NOT NULL"
             )
 
@@ -139,16 +141,16 @@ class Repairs:
         definition = self.expected[drift.object, "definition"]
         name = f"{table}_pkey" if drift.kind == "primary" else drift.object.split(" ")[1]
         if drift.aspect == "state" and drift.found == "not valid":
-            ops.validate_constraint(name, table)
+            ops.validate_constraint(table, name)
             return
         if definition.startswith(("UNIQUE (", "PRIMARY KEY (")):
             kind, columns = definition.removesuffix(")").split(" (", 1)
             restore_unique(table, name, kind, columns)
             return
-        with step(f"constraint {name}", done="false", lock=table):
+        with step(f"constraint {name}", done=ALWAYS, lock=table):
             emit(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
             emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")
-        ops.validate_constraint(name, table)
+        ops.validate_constraint(table, name)
 
 
 def repair(connection: Connection, declared: Declared, opts: dict[str, object], *, dry_run: bool) -> Outcome:
@@ -206,8 +208,7 @@ def carry_out(
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise
-                    message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-                    yield from ((drift, str(message or error.orig)) for drift in drifts)
+                    yield from ((drift, reason(error)) for drift in drifts)
                 except RuntimeError as error:
                     yield from ((drift, str(error)) for drift in drifts)
     finally:
@@ -218,7 +219,7 @@ def carry_out(
 
 def by_hand(drift: Drift) -> str:
     """What to do about a drift that repair leaves alone."""
-    said = drift.by_hand or BY_HAND.get(drift.aspect, BY_HAND["definition"])
+    said = drift.by_hand or BY_HAND.get(drift.aspect, UNKNOWN)
     return (
         said.format(table=drift.table, column=column_of(drift), expected=drift.expected) if not drift.by_hand else said
     )
@@ -238,37 +239,37 @@ def is_wider(expected: str, found: str) -> bool:
 
 def statement(title: str, sql: str, lock: str | None) -> None:
     """One statement as a step."""
-    with step(title, done="false", lock=lock):
+    with step(title, done=ALWAYS, lock=lock):
         emit(sql)
 
 
-def comment(what: str, text: str, table: str) -> None:
+def comment(table: str, what: str, text: str) -> None:
     """The comment of a table or a column. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
     statement(f"comment on {what}", f"COMMENT ON {what} IS {'NULL' if text == 'none' else literal(text)}", table)
 
 
 def create_roles() -> None:
     """The two roles, of which the role that runs it becomes a member, as in the upgrade."""
-    with step("roles app_tenant and app_service", done="false"):
+    with step("roles app_tenant and app_service", done=ALWAYS):
         emit(script("001_roles.sql"))
-        emit_each(script("001_grant_roles.sql"))
+        emit_statements(script("001_grant_roles.sql"))
 
 
 def restore_functions() -> None:
     """Both functions with their privileges."""
-    with step("functions", done="false"):
+    with step("functions", done=ALWAYS):
         ops.create_functions()
 
 
 def restore_is_colleague() -> None:
     """The function of the form that Citus takes, with its privileges."""
-    with step(f"function {FUNCTIONS[-1]}", done="false"):
+    with step(f"function {FUNCTIONS[-1]}", done=ALWAYS):
         distribution.create_is_colleague()
 
 
 def restore_trigger(table: str) -> None:
     """The updated_at trigger, made anew and enabled."""
-    with step(f"trigger set_updated_at on {table}", done="false", lock=table):
+    with step(f"trigger set_updated_at on {table}", done=ALWAYS, lock=table):
         ops.drop_updated_at_trigger(table)
         ops.create_updated_at_trigger(table)
 
@@ -276,25 +277,25 @@ def restore_trigger(table: str) -> None:
 def set_not_null(table: str, column: str) -> None:
     """NOT NULL, and validated where PostgreSQL 18 holds it as NOT VALID."""
     name = column.strip('"')
-    each(
+    step_per_statement(
         f"validate NOT NULL of {table}.{name}",
         f"SELECT pg_catalog.format('ALTER TABLE {table} VALIDATE CONSTRAINT %I', conname) FROM pg_constraint "
         f"JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum] WHERE conrelid = to_regclass({literal(table)}) "
         f"AND contype = 'n' AND NOT convalidated AND attname = {literal(name)}",
         table=table,
     )
-    ops.set_not_null(name, table)
+    ops.set_not_null(table, name)
 
 
 def number(table: str, column: str) -> None:
     """Number a column again: by the sequence that it owns, or as an identity, above what it holds."""
     owned = f"pg_get_serial_sequence({literal(table)}, {literal(column.strip(chr(34)))})"
-    with step(f"numbers of {table}.{column}", done="false", lock=table):
-        emit_each(
+    with step(f"numbers of {table}.{column}", done=ALWAYS, lock=table):
+        emit_statements(
             f"SELECT CASE WHEN {owned} IS NULL THEN 'ALTER TABLE {table} ALTER COLUMN {column} ADD GENERATED BY DEFAULT AS IDENTITY' "
             f"ELSE pg_catalog.format('ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT nextval(%L)', {owned}) END"
         )
-        emit_each(
+        emit_statements(
             f"SELECT pg_catalog.format('SELECT setval(%L, greatest(nextval(%1$L), (SELECT max({column}) + 1 FROM {table})), false)', {owned})"
         )
 
@@ -305,8 +306,8 @@ def plain_sequence(table: str, column: str) -> None:
         f"SELECT numbers.oid FROM ({access.sequences(table)}) AS numbers (oid) "
         f"UNION SELECT to_regclass(pg_get_serial_sequence({literal(table)}, {literal(column.strip(chr(34)))}))"
     )
-    with step(f"sequence of {table}.{column}", done="false", lock=table):
-        emit_each(
+    with step(f"sequence of {table}.{column}", done=ALWAYS, lock=table):
+        emit_statements(
             f"SELECT pg_catalog.format('ALTER SEQUENCE %s INCREMENT 1 NO CYCLE NO MAXVALUE', oid::regclass) FROM ({of_column}) AS o WHERE oid IS NOT NULL"
         )
 
@@ -314,10 +315,10 @@ def plain_sequence(table: str, column: str) -> None:
 def restore_unique(table: str, name: str, kind: str, columns: str) -> None:
     """A unique constraint or primary key, over an index that is built beside the old one and then takes its place."""
     fresh = f"{name}_new"
-    ops.create_index_concurrently(fresh, table, f"({columns})", unique=True)
-    with step(f"constraint {name}", done="false", lock=table):
+    ops.create_index_concurrently(table, fresh, f"({columns})", unique=True)
+    with step(f"constraint {name}", done=ALWAYS, lock=table):
         old = f"conrelid = to_regclass({literal(table)}) AND (conname = {literal(name)} OR contype = 'p' AND {literal(kind)} = 'PRIMARY KEY')"
-        emit_each(
+        emit_statements(
             f"SELECT pg_catalog.format('ALTER TABLE {table} DROP CONSTRAINT %I', conname) FROM pg_constraint WHERE {old}"
         )
         emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {fresh}")
@@ -327,12 +328,12 @@ def restore_index(drift: Drift, definition: str) -> None:
     """An index as declared; one that is there otherwise goes when its successor is built."""
     name, table = drift.object.split(" ")[1], drift.table
     if drift.found is None or drift.aspect == "state":
-        ops.build_indexes(f"index {name}", table, f"SELECT {literal(definition)}")
+        ops.build_indexes(table, f"index {name}", f"SELECT {literal(definition)}")
         return
     fresh = f"{name}_new"
     built = definition.replace(f" INDEX {name} ON ", f" INDEX {fresh} ON ", 1)
-    ops.build_indexes(f"index {name}", table, f"SELECT {literal(built)}")
-    with step(f"index {name} takes its place", done="false", lock=table):
+    ops.build_indexes(table, f"index {name}", f"SELECT {literal(built)}")
+    with step(f"index {name} takes its place", done=ALWAYS, lock=table):
         emit(f"DROP INDEX {name}")
         emit(f"ALTER INDEX {fresh} RENAME TO {name}")
 
@@ -351,11 +352,11 @@ def with_sequences(table: str) -> str:
 
 def take_all(table: str) -> str:
     """SQL query of statements: everything that the two roles, PUBLIC, anon and authenticated hold on the table."""
-    who = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END"
+    watched = access.listed(("PUBLIC", *access.WATCHED))
     return (
         "SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, o.oid::regclass, "
-        f"CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM ({with_sequences(table)}) AS o "
+        f"{access.GRANTEE}) FROM ({with_sequences(table)}) AS o "
         "CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute "
         "CROSS JOIN aclexplode(attacl) WHERE attrelid = o.oid) AS held LEFT JOIN pg_roles AS r ON r.oid = grantee "
-        f"WHERE {who} IN ({WATCHED})"
+        f"WHERE CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END IN ({watched})"
     )

@@ -18,8 +18,10 @@ from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from alembic import context
+from app.tenancy.errors import reason
 from app.tenancy.migration.access import NOTHING_PLANTED
 from app.tenancy.migration.progress import say
+from app.tenancy.migration.state import OLD_TABLES
 from app.tenancy.migration.steps import LOCK_TIMEOUT, Options
 
 RUNNER_LOCK = 0x77615F736368656D
@@ -161,7 +163,7 @@ def set_session_defaults(connection: Any, _: object = None, *, commit: bool = Tr
 
 
 @contextmanager
-def handed_over(connection: Connection, single_transaction: bool) -> Iterator[None]:
+def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]:
     """Give a connection that code handed over the settings of a run, and in the end those that it had.
 
     Raises:
@@ -262,13 +264,13 @@ def same_type(
 ) -> bool | None:
     """For Alembic's compare_type: False where an adopted column's type does what the model's does."""
     alike = any(isinstance(found, family) and isinstance(declared, family) for family in (Integer, String))
-    return False if alike and str(column.table) in {"customers", "conversations"} else None
+    return False if alike and str(column.table) in OLD_TABLES else None
 
 
 def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
     """A team's own tables, and its own columns and indexes on the adopted tables, are not drift."""
     table = getattr(item, "table", None)
-    return not (reflected and compare_to is None and (kind == "table" or str(table) in {"customers", "conversations"}))
+    return not (reflected and compare_to is None and (kind == "table" or str(table) in OLD_TABLES))
 
 
 def was_interrupted(error: BaseException | None) -> bool:
@@ -288,10 +290,7 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
     if not isinstance(error, DBAPIError):  # Alembic's block ended over a connection that was lost
         error = cast(DBAPIError, error.__context__)
     original: Any = error.orig
-    diag = getattr(original, "diag", None)
-    lines = (getattr(diag, "message_primary", None) or str(original)).splitlines()
-    # Of a failed connection libpq writes a line for each address, and a question after it.
-    message = "; ".join(" ".join(line.split()) for line in lines if line.strip() and not line.endswith("?"))
+    message = reason(error)
     code = getattr(original, "pgcode", None)
     if code == "P0001":
         said = str(original.diag.message_primary)

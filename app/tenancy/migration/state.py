@@ -7,6 +7,15 @@ UPGRADING: Final = "an upgrade was interrupted"
 MULTI: Final = "many businesses"
 ROLLING_BACK: Final = "a rollback was interrupted"
 
+FINISH_WITH: Final = {
+    UPGRADING: "finish it with alembic upgrade head",
+    ROLLING_BACK: "finish it with alembic downgrade -1",
+}
+"""By state, the command that ends it."""
+
+OLD_TABLES: Final = ("customers", "conversations")
+"""The tables of revision 000, which adopts those of a live database as they are."""
+
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 

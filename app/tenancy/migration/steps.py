@@ -1,8 +1,19 @@
 """Steps: short, repeatable pieces of a migration that leave the running bot alone.
 
 A step is SQL. Online it is executed, offline (`--sql`) it is written, so that the script is the migration.
-`step` runs DDL in one short transaction: lock_timeout 200 ms, retried with growing pauses, all locks given
-back in between. `each` runs what a query returns outside of a transaction: concurrent indexes, validation.
+
+`step` sends its DDL as one DO statement. Inside `outside_transaction()` that is a transaction of its own; elsewhere it
+is part of the transaction that is open, such as the one that records the revision. The SERVER retries it, not Python:
+each try is a subtransaction that gives its locks back when it fails, and the pauses between the tries grow.
+`step_per_statement` runs every statement that a query returns, each by itself, outside of a transaction: concurrent
+index builds, validation, vacuum. `emit_statements` runs such statements in the transaction that is open.
+
+How long each of them waits for a lock, while `-x lock-wait` (60 s) lasts:
+
+- a try of `step` waits `FIRST_TRY` for the lock that it takes first (SHARE UPDATE EXCLUSIVE, for which no reader or
+  writer waits), which is long enough for an autovacuum to be sent away;
+- then it waits `LOCK_TIMEOUT` for any lock of its DDL, because the bot waits behind it;
+- `step_per_statement` and `wait_to_read` wait for all of lock-wait in one go, because nobody waits behind them.
 """
 
 import re
@@ -13,16 +24,23 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, cast
 
+from alembic.ddl._autogen import ComparisonResult
 from alembic.ddl.postgresql import PostgresqlImpl
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import CheckConstraint, Connection, CursorResult
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from alembic import op
 from app.tenancy.migration.progress import heading, headings, running, say
 
+FIRST_TRY = "2s"
+"""How long a try of a step waits for its first lock, behind which the bot does not queue."""
+
 LOCK_TIMEOUT = "200ms"
 """The longest that the bot queues behind a lock the migration waits for."""
+
+ALWAYS = "false"
+"""`done` of a step that is never done: it runs every time, and changes nothing the second time."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +91,15 @@ def _execute(sql: str) -> CursorResult[Any]:
     return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
 
-def emit_each(query: str) -> None:
+def emit_statements(query: str) -> None:
     """Execute every statement that a query returns, in its order and in the transaction that is open."""
     statements = f"SELECT string_agg(statement, ';') FROM (\n{query}\n) AS s (statement)"
-    emit(f"DO $each$ BEGIN EXECUTE coalesce(({statements}), ''); END $each$")
+    emit(f"DO $statements$ BEGIN EXECUTE coalesce(({statements}), ''); END $statements$")
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Ask what the block asks with `refuse` and `notice` in one go at its end: one error names all that is in the way.
+    """Collect all refusals and notices of the block, and raise the refusals as ONE error when it ends.
 
     A block inside another joins it.
     """
@@ -101,11 +119,13 @@ def together() -> Iterator[None]:
 def refuse(sentences: str, *, when: str = "true") -> None:
     """Stop with every one of the sentences that is not NULL, a line each.
 
+    Inside `together` the sentences are collected, and raised when that block ends: what is emitted until then runs.
+
     Args:
         sentences: SQL expressions, separated by commas: NULL where nothing stands in the way, else a sentence, or
             several, a line each. A command that fixes it ends the line, after `: run `, and ends with a semicolon.
-            A line that is itself a query, SELECT and so on, is asked in its turn and gives a sentence or none: what
-            it reads need not be there when the others are asked.
+            A text that begins with SELECT is run as a query after all others, and its result is the sentence, or
+            NULL. Use that for a table that may be missing.
         when: SQL condition without which none is asked, nor the tables that they name have to be there.
     """
     _ask("refusals", sentences, when)
@@ -168,13 +188,17 @@ def count(work: Callable[..., None]) -> int:
 
 @contextmanager
 def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
-    """Collect the operations of the block into one statement that asks the catalogue whether it is done.
+    """Collect the operations of the block into one DO statement that asks the catalogue whether it is done.
+
+    It is a transaction of its own inside `outside_transaction()`, else part of the one that is open. The server
+    tries it again and again for `-x lock-wait` seconds; each try is a subtransaction, which gives its locks back.
 
     Args:
         title: what it does, for the progress line and the script.
-        done: SQL condition that is true once the step has been carried out.
-        lock: the existing table that the step locks, named when somebody does not give it back. An autovacuum
-            would outlast every short try: a lock that the bot does not wait for sends it away first.
+        done: SQL condition that is true once the step has been carried out, or `ALWAYS`.
+        lock: the existing table that the step locks, named when somebody does not give it back. The step takes
+            SHARE UPDATE EXCLUSIVE on it first: the bot does not wait for that, and it ends an autovacuum,
+            which would outlast every short try.
 
     Raises:
         sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
@@ -194,6 +218,7 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
     statement = STEP.format(
         body=body.getvalue().strip(),
         done=done,
+        first_try=FIRST_TRY,
         lock_timeout=LOCK_TIMEOUT,
         lock_wait=options().lock_wait,
         first=f"LOCK TABLE {lock} IN SHARE UPDATE EXCLUSIVE MODE;" if lock else "",
@@ -227,10 +252,10 @@ def _gave_up(table: str | None, others: str) -> tuple[str, str]:
     return sentence, BLOCKER.format(table=literal(table or "something"), others=others)
 
 
-def each(title: str, *queries: str, table: str) -> None:
+def step_per_statement(title: str, *queries: str, table: str) -> None:
     """Run every statement that the queries return on `table`, each by itself, outside of a transaction.
 
-    A query is asked when the statements of the one before have run. In a script psql's `\\gexec` does it; in a single
+    A statement waits for its lock as long as `-x lock-wait` says, in one go. A query is asked when the statements of the one before have run. In a script psql's `\\gexec` does it; in a single
     transaction a DO block does, without CONCURRENTLY.
 
     Raises:
@@ -241,18 +266,18 @@ def each(title: str, *queries: str, table: str) -> None:
     head = _announce(title)
     if options().single_transaction:
         for query in queries:
-            emit_each(query.replace(" CONCURRENTLY", ""))
+            emit_statements(query.replace(" CONCURRENTLY", ""))
     elif context.impl.as_sql:
         run = "".join(f"{query} \\gexec\n" for query in queries)
         context.impl.static_output(f"SET lock_timeout = '{wait}';\n{run}SET lock_timeout = '{LOCK_TIMEOUT}';")
     else:
         _execute(f"SET lock_timeout = '{wait}'")
-        if not sum(_run_each(head, query, table) for query in queries):
+        if not sum(_run_statements(head, query, table) for query in queries):
             say(f"{head}: nothing to do")
         _execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
-def _run_each(head: str, query: str, table: str) -> int:
+def _run_statements(head: str, query: str, table: str) -> int:
     """Run what a query returns, and return how many statements it were."""
     statements = _execute(query).scalars().all()
     if not statements:
@@ -330,7 +355,7 @@ BEGIN
     LOOP
         -- The inner block gives its locks back when it fails.
         BEGIN
-            SET LOCAL lock_timeout = '2s';
+            SET LOCAL lock_timeout = '{first_try}';
             {first}
             SET LOCAL lock_timeout = '{lock_timeout}';
             SET LOCAL timezone = 'UTC';
@@ -351,13 +376,43 @@ END"""
 
 
 class ScriptImpl(PostgresqlImpl):
-    """Alembic's PostgreSQL, with version statements that a script may repeat."""
+    """Alembic's PostgreSQL, with version statements that a script may repeat, and CHECKs that are compared."""
 
     __dialect__ = "postgresql"
 
     def render_ddl_sql_expr(self, *expression: Any, **kw: Any) -> str:
         """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
         return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
+
+    def compare_check_constraint(
+        self, metadata_constraint: CheckConstraint, reflected_constraint: CheckConstraint
+    ) -> ComparisonResult:
+        """Whether PostgreSQL writes both CHECKs down alike; `alembic.ext.checkconstraint_byname` asks it."""
+        table, connection = metadata_constraint.table.name, cast(Connection, self.connection)
+        declared = metadata_constraint.sqltext.compile(
+            dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+            compile_kwargs={"literal_binds": True, "include_table": False},
+        )
+        written = (
+            "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE contype = 'c' AND conrelid = to_regclass"
+        )
+        savepoint = connection.begin_nested()
+        try:
+            for statement in (
+                f"CREATE TEMP TABLE check_compared (LIKE {table})",
+                f"ALTER TABLE pg_temp.check_compared ADD CHECK ({declared})",
+            ):
+                connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            name = literal(str(reflected_constraint.name))
+            found = connection.exec_driver_sql(f"{written}({literal(table)}) AND conname = {name}").scalar()
+            is_same = found == connection.exec_driver_sql(f"{written}('pg_temp.check_compared')").scalar_one()
+        except ProgrammingError as error:
+            if getattr(error.orig, "pgcode", None) == "42501":
+                return ComparisonResult.Skip("the role may not create temporary tables")
+            is_same = False  # it names a column that is still to be added
+        finally:
+            savepoint.rollback()
+        return ComparisonResult.Equal() if is_same else ComparisonResult.Different("the condition is another")
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""

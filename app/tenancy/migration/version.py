@@ -3,14 +3,15 @@
 The version table carries a mark, a CHECK that only this schema gives it: a `001` without it is another Alembic's.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from alembic.script import ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.state import MULTI, ROLLING_BACK, SINGLE, STATE, UPGRADING
-from app.tenancy.migration.steps import emit, emit_each, literal
+from app.tenancy.migration.state import FINISH_WITH, MULTI, OLD_TABLES, ROLLING_BACK, SINGLE, STATE, UPGRADING
+from app.tenancy.migration.steps import emit, emit_statements, literal
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
@@ -18,11 +19,10 @@ REVISIONS = ("000", "001")
 MARK = "whatsapp_bot_schema"
 """Name of the CHECK that marks the version table as one of this schema."""
 
-OLD_TABLES = "customers,conversations"
-NEW_TABLES = "businesses,whatsapp_numbers,users,user_businesses"
+NEW_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
 
-UPGRADE_INTERRUPTED = "an upgrade of this database was interrupted: finish it with alembic upgrade head, then roll back"
-ROLLBACK_INTERRUPTED = "a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade"
+UPGRADE_INTERRUPTED = f"an upgrade of this database was interrupted: {FINISH_WITH[UPGRADING]}, then roll back"
+ROLLBACK_INTERRUPTED = f"a rollback of this database was interrupted: {FINISH_WITH[ROLLING_BACK]}, then upgrade"
 WIDENING_INTERRUPTED = (
     "the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale "
     "upgrade bigint, then run this again"
@@ -113,15 +113,15 @@ END
                        (SELECT string_agg(id, ', ') FROM unnest({recorded}) AS id
                          WHERE id NOT IN ({", ".join(map(literal, known))})) AS unknown,
                        {ops.has_constraint(table, MARK)} AS marked,
-                       {" OR ".join(map(ops.has_table, OLD_TABLES.split(",")))} AS has_old,
+                       {" OR ".join(map(ops.has_table, OLD_TABLES))} AS has_old,
                        {ops.has_column("customers", "business_id")} AS extended,
                        ({WIDENING}) AS widening,
                        ({_lost(OLD_TABLES)}) AS old_lost,
                        ({_lost(NEW_TABLES)}) AS new_lost) AS asked) AS found)"""
 
 
-def _lost(tables: str) -> str:
-    return f"SELECT string_agg(name, ', ') FROM unnest('{{{tables}}}'::text[]) AS name WHERE to_regclass(name) IS NULL"
+def _lost(tables: Iterable[str]) -> str:
+    return f"SELECT string_agg(name, ', ') FROM unnest('{{{','.join(tables)}}}'::text[]) AS name WHERE to_regclass(name) IS NULL"
 
 
 def refuse_untrue(move: str, target: int = 0, *, purge: bool = False) -> None:
@@ -170,10 +170,10 @@ def mark() -> None:
     """Mark the version table as one that holds this schema's revisions."""
     table = op.get_context().version_table
     change = f"ALTER TABLE {table} ADD CONSTRAINT {MARK} CHECK (version_num IS NOT NULL)"
-    emit_each(f"SELECT {literal(change)} WHERE NOT {ops.has_constraint(table, MARK)}")
+    emit_statements(f"SELECT {literal(change)} WHERE NOT {ops.has_constraint(table, MARK)}")
 
 
 def unmark() -> None:
     """Take `mark` back."""
     table = op.get_context().version_table
-    emit_each(f"SELECT 'ALTER TABLE {table} DROP CONSTRAINT {MARK}' WHERE {ops.has_constraint(table, MARK)}")
+    emit_statements(f"SELECT 'ALTER TABLE {table} DROP CONSTRAINT {MARK}' WHERE {ops.has_constraint(table, MARK)}")

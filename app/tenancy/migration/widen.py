@@ -12,19 +12,19 @@ command goes on wherever a run ended.
 
 from dataclasses import dataclass
 
-from app.tenancy.migration import ops
+from app.tenancy.migration import access, ops
 from app.tenancy.migration.ops import has_column
 from app.tenancy.migration.steps import (
     _gave_up,
     dollar_quoted,
-    each,
     emit,
-    emit_each,
+    emit_statements,
     literal,
     notice,
     options,
     refuse,
     step,
+    step_per_statement,
 )
 
 PAGES = 64
@@ -74,21 +74,21 @@ def widen_to_bigint(table: str, column: str) -> None:
             f"CREATE FUNCTION {w.keeper}() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS "
             + dollar_quoted(f"BEGIN\n    NEW.{w.n} := NEW.{w.c};\n    RETURN NEW;\nEND")
         )
-        emit_each(w.fill(BEGIN))
-    each(f"{name}: copy", w.fill(CHUNKS), table=w.t)
-    each(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
+        emit_statements(w.fill(BEGIN))
+    step_per_statement(f"{name}: copy", w.fill(CHUNKS), table=w.t)
+    step_per_statement(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
     emit(w.fill(SCRATCH))
-    ops.build_indexes(f"{name}: an index", w.t, w.fill(INDEXES))
+    ops.build_indexes(w.t, f"{name}: an index", w.fill(INDEXES))
     missing = w.fill(CONSTRAINTS)
     with step(f"{name}: constraints beside", done=f"NOT EXISTS (SELECT FROM ({missing}) AS missing)", lock=w.t):
-        emit_each(missing)
-    each(f"{name}: validate", w.fill(VALIDATIONS), table=w.t)
+        emit_statements(missing)
+    step_per_statement(f"{name}: validate", w.fill(VALIDATIONS), table=w.t)
     with step(f"{name}: bigint", done=f"NOT {w.narrow}", lock=w.t):
         # Definitions are read under the lock: nothing that is added at this moment is lost.
         emit(f"LOCK TABLE {w.t} IN ACCESS EXCLUSIVE MODE")
-        emit_each(w.fill(HOLD_SEQUENCES))
+        emit_statements(w.fill(HOLD_SEQUENCES))
         refuse(w.fill(UNREADY))
-        emit_each(w.fill(SWAP))
+        emit_statements(w.fill(SWAP))
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ class Widening:
             "unproved": self.unproved,
             "begun": self.begun,
             "narrow": self.narrow,
+            "grantee": access.GRANTEE,
         }
         if "{{'chunk'}}" in sql:
             sentence, blocker = _gave_up(self.t, others="false")
@@ -209,7 +210,7 @@ WITH t AS (
 SELECT statement FROM (
     SELECT 1, format('ALTER TABLE {{t}} ADD CONSTRAINT {{keeper}} CHECK (%s) NOT VALID', CASE WHEN required
              THEN '{{n}} IS NOT NULL AND {{n}} = {{c}}' ELSE '{{n}} IS NOT DISTINCT FROM {{c}}' END) FROM {{w}} AS w
-    UNION ALL SELECT 2, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    UNION ALL SELECT 2, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, {{grantee}},
              CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM {{w}} AS w, aclexplode(acl)
     UNION ALL SELECT 3, format('CREATE OR REPLACE %s%s OF %s%s', substr(head, 8), event, columns, substr(rest, length(event) + 1)) FROM p
     UNION ALL SELECT 4, format('ALTER TABLE {{t}} %s TRIGGER %I', CASE tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END, tgname)
@@ -380,8 +381,8 @@ SELECT statement FROM (
                                 CASE WHEN e.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM q, aclexplode(relacl) AS e WHERE deptype = 'i' AND e.grantee <> relowner
     UNION ALL SELECT 38, format('COMMENT ON SEQUENCE %s IS %L', oid::regclass, obj_description(oid, 'pg_class')) FROM q WHERE deptype = 'i' AND obj_description(oid, 'pg_class') IS NOT NULL
     -- Exactly the privileges of the old column; what describes it.
-    UNION ALL SELECT DISTINCT 40, format('REVOKE ALL ({{n}}) ON {{t}} FROM %s CASCADE', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM w, aclexplode(new_acl)
-    UNION ALL SELECT 41, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+    UNION ALL SELECT DISTINCT 40, format('REVOKE ALL ({{n}}) ON {{t}} FROM %s CASCADE', {{grantee}}) FROM w, aclexplode(new_acl)
+    UNION ALL SELECT 41, format('GRANT %s ({{n}}) ON {{t}} TO %s%s', privilege_type, {{grantee}},
                                 CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM w, aclexplode(acl)
     UNION ALL SELECT 42, format('COMMENT ON COLUMN {{t}}.{{n}} IS %L', col_description(tab, old)) FROM w WHERE col_description(tab, old) IS NOT NULL
     UNION ALL SELECT 43, format('ALTER TABLE {{t}} ALTER COLUMN {{n}} SET STATISTICS %s', target) FROM w WHERE target IS NOT NULL
