@@ -43,7 +43,7 @@ BEGIN
         result := 'failed to connect';
         IF success THEN
             result := '';
-            EXECUTE replace(replace(command, '''wal_level''', '''stand_in.wal_level'''), '''output_plugin_libraries''', '''stand_in.plugins''') INTO result;
+            EXECUTE replace(replace(command, '''wal_level''', '''stand_in.wal_level'''), '(SELECT setting FROM pg_settings WHERE name = ''output_plugin_libraries'')', 'current_setting(''stand_in.plugins'')') INTO result;
         END IF;
         RETURN NEXT;
         PERFORM set_config('stand_in.' || name, CASE name WHEN 'wal_level' THEN 'logical' WHEN 'plugins' THEN 'pgoutput, citus' ELSE '' END, true) FROM node_settings;
@@ -96,6 +96,8 @@ def citus_database(shards: int = 4) -> Iterator[URL]:
         for host, port in places:
             there = first.set(host=host, port=port)
             execute(there, f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET timezone = 'UTC'")
+            # Else the login of one test would come into the database of another.
+            execute(there, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
             execute(there.set(database=name), "CREATE EXTENSION citus")
         (host, port), *workers = places
         execute(
@@ -112,8 +114,16 @@ def citus_database(shards: int = 4) -> Iterator[URL]:
             execute(first.set(host=host, port=port), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+def let_in(url: URL) -> None:
+    """Let app_tenant connect to the database on every node, as who takes CONNECT from PUBLIC has to."""
+    first = coordinator()
+    for host, port in nodes(first):
+        execute(first.set(host=host, port=port), f"GRANT CONNECT ON DATABASE {url.database} TO app_tenant")
+
+
 def distribute(url: URL) -> None:
     """`alembic -n scale upgrade citus` in this process."""
+    let_in(url)
     widen(url, "upgrade", "citus")
 
 
@@ -138,6 +148,7 @@ def fill(url: URL, *, adopted: bool = True) -> None:
             "INSERT INTO conversations (whatsapp_id, message, role) SELECT '1', 'm', 'user' FROM generate_series(1, 60)",
         )
     execute(url, OTHER_ROWS, *TEAM)
+    let_in(url)
 
 
 TEAM = (
