@@ -259,7 +259,7 @@ def test_settings_of_a_database_do_not_end_the_run(legacy_small: URL, make_datab
 def test_ctrl_c_in_a_process_that_runs_alembic_is_its_own(empty: URL, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bot that migrates when it starts is not ended by the migration: it hears the interrupt itself."""
 
-    def interrupt(_: URL) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "refuse_pooler", interrupt)

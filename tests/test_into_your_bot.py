@@ -1,8 +1,8 @@
 """docs/into-your-bot.md, from top to bottom, on a bot of the usual shape whose old version goes on running."""
 
 import re
-import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def changed(tmp_path: Path) -> Path:
 def receive(bot: Path, url: URL, text: str, number: str = "106540352242922") -> str:
     """The bot handles a webhook; what it sends."""
     done = subprocess.run(
-        ["python", "-c", RECEIVE.format(text=text, number=number)], cwd=bot, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", RECEIVE.format(text=text, number=number)], cwd=bot, capture_output=True, text=True, check=False,
         env={"PATH": _path(), "DATABASE_URL": plain(url), "APP_SECRET": "s", "PYTHONPATH": str(bot.parent / "site")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def receive(bot: Path, url: URL, text: str, number: str = "106540352242922") -> 
 
 
 def _path() -> str:
-    return str(Path(shutil.which("alembic") or "").parent)
+    return str(Path(sys.executable).parent)
 
 
 def test_the_bot_moves_as_the_page_says(bot: Path, changed: Path, empty: URL) -> None:
