@@ -1896,7 +1896,7 @@ UNION ALL SELECT 'customers', 'access', format('GRANT %s%s ON %s TO %s', privile
                   || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, col, rolname
    FROM (SELECT 'customers' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'customers'::regclass
          UNION ALL SELECT 'customers', format('(%I)', attname), attname, (aclexplode(attacl)).*
-           FROM pg_attribute WHERE attrelid = 'customers'::regclass
+           FROM pg_attribute WHERE attrelid = 'customers'::regclass AND NOT attisdropped
          UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
            FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
           WHERE refobjid = 'customers'::regclass AND deptype IN ('a', 'i')) AS acl
@@ -2227,7 +2227,7 @@ UNION ALL SELECT 'conversations', 'access', format('GRANT %s%s ON %s TO %s', pri
                   || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, col, rolname
    FROM (SELECT 'conversations' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'conversations'::regclass
          UNION ALL SELECT 'conversations', format('(%I)', attname), attname, (aclexplode(attacl)).*
-           FROM pg_attribute WHERE attrelid = 'conversations'::regclass
+           FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND NOT attisdropped
          UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
            FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
           WHERE refobjid = 'conversations'::regclass AND deptype IN ('a', 'i')) AS acl

@@ -57,6 +57,7 @@ def test_a_restored_dump_without_comments_is_rolled_back_as_ever(legacy: URL, ma
         [pg_binary("pg_dump"), "--no-comments", plain(legacy)], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     restored = make_database()
+    dump = dump.replace("SET transaction_timeout = 0;", "")  # of a newer pg_dump
     assert psql(restored, dump, "-v", "ON_ERROR_STOP=1").returncode == 0
     migrate(restored, "downgrade", "-1")
     assert without_index_comments(catalogue(restored)) == before

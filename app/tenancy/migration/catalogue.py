@@ -148,7 +148,7 @@ WITH s AS (
       JOIN pg_class AS q ON q.oid = sequence JOIN pg_sequence ON seqrelid = sequence
 ), acl AS (
     SELECT format('table %s', relname) AS name, coalesce(relacl, acldefault('r', relowner)) AS acl, relowner AS owner FROM t
-    UNION ALL SELECT format('column %s.%s', t.relname, attname), attacl, relowner FROM t JOIN pg_attribute ON attrelid = t.oid
+    UNION ALL SELECT format('column %s.%s', t.relname, attname), attacl, relowner FROM t JOIN pg_attribute ON attrelid = t.oid AND NOT attisdropped
     UNION ALL SELECT format('sequence of %s.%s', relname, attname), coalesce(relacl, acldefault('s', relowner)), relowner FROM sequences
     UNION ALL SELECT name, coalesce(proacl, acldefault('f', proowner)), proowner FROM f
 )
