@@ -5,7 +5,7 @@ import re
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from tests.support import check, migrate, psql
+from tests.support import check, execute, migrate, psql, state
 
 MOST_ROUNDS = 1
 """The commands of one refusal clear the way: a second one would name what the first kept back."""
@@ -39,3 +39,14 @@ def clear_the_way(url: URL) -> list[str]:
             assert done.returncode == 0, f"{command}\n{done.stderr}"
     check(url)
     return refusals
+
+
+def named_and_cleared(url: URL, spoil: str, says: str) -> None:
+    """What `spoil` puts in the way is named, before any change, and the commands of the refusal lose no row."""
+    both = ("customers", "conversations")
+    execute(url, spoil)
+    before = state(url, *both)
+    assert says in (refusal_of(url) or "")
+    assert state(url, *both) == before
+    clear_the_way(url)
+    assert {t: len(held) for t, held in state(url, *both)[1].items()} == {t: len(h) for t, h in before[1].items()}

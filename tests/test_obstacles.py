@@ -4,10 +4,9 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
-from tests.obstacles import clear_the_way, refusal_of
-from tests.support import catalogue, execute, migrate, psql, rows, script, state
+from tests.obstacles import clear_the_way, named_and_cleared, refusal_of
+from tests.support import catalogue, execute, migrate, psql, rows, script
 
-BOTH = ("customers", "conversations")
 AUDIT = (
     "CREATE TABLE audit (LIKE customers, at timestamptz); CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN {} RETURN NEW; END $$; CREATE TRIGGER log AFTER INSERT OR UPDATE ON customers {} EXECUTE FUNCTION log()"
@@ -135,12 +134,7 @@ IN_THE_WAY = {
 @pytest.mark.parametrize("obstacle", IN_THE_WAY)
 def test_an_obstacle_is_named_and_its_command_clears_it(obstacle: str, canonical: URL) -> None:
     spoil, says = IN_THE_WAY[obstacle]
-    execute(canonical, spoil)
-    before = state(canonical, *BOTH)
-    assert says in (refusal_of(canonical) or "")
-    assert state(canonical, *BOTH) == before
-    clear_the_way(canonical)
-    assert {t: len(held) for t, held in state(canonical, *BOTH)[1].items()} == {t: len(h) for t, h in before[1].items()}
+    named_and_cleared(canonical, spoil, says)
     execute(
         canonical, "INSERT INTO customers (whatsapp_id, name) VALUES ('57', 'Ana')", "UPDATE customers SET age = 20"
     )
