@@ -9,8 +9,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.interruptions import connection_lost_before
 from tests.support import OTHER_ID, add_business, engine_of, execute, load_legacy, migrate, pipe, rows, script
-from tests.test_interruption import connection_lost_before
 from tests.widening import TEAM, definition, leftovers, types, values, widen
 
 OTHERS = f"""
