@@ -399,7 +399,7 @@ BEGIN;
 COMMIT;
 
 -- what a rollback gives back
-\echo 'Downgrading 001 -> 000, step 1 of 14: what a rollback gives back'
+\echo 'Downgrading 001 -> 000, step 1 of 16: what a rollback gives back'
 
 DO $step$
 #variable_conflict use_column
@@ -470,7 +470,7 @@ END
 $step$;
 
 -- customers: only the default business writes
-\echo 'Downgrading 001 -> 000, step 2 of 14: customers: only the default business writes'
+\echo 'Downgrading 001 -> 000, step 2 of 16: customers: only the default business writes'
 
 DO $step$
 #variable_conflict use_column
@@ -531,7 +531,7 @@ END
 $step$;
 
 -- conversations: only the default business writes
-\echo 'Downgrading 001 -> 000, step 3 of 14: conversations: only the default business writes'
+\echo 'Downgrading 001 -> 000, step 3 of 16: conversations: only the default business writes'
 
 DO $step$
 #variable_conflict use_column
@@ -592,7 +592,7 @@ END
 $step$;
 
 -- user_businesses, users, whatsapp_numbers, businesses: read only
-\echo 'Downgrading 001 -> 000, step 4 of 14: user_businesses, users, whatsapp_numbers, businesses: read only'
+\echo 'Downgrading 001 -> 000, step 4 of 16: user_businesses, users, whatsapp_numbers, businesses: read only'
 
 DO $step$
 #variable_conflict use_column
@@ -650,7 +650,7 @@ END
 $step$;
 
 -- move what one business cannot hold to multi_tenant_archive
-\echo 'Downgrading 001 -> 000, step 5 of 14: move what one business cannot hold to multi_tenant_archive'
+\echo 'Downgrading 001 -> 000, step 5 of 16: move what one business cannot hold to multi_tenant_archive'
 
 DO $step$
 #variable_conflict use_column
@@ -811,21 +811,21 @@ END
 $step$;
 
 -- prove that customers holds one business
-\echo 'Downgrading 001 -> 000, step 6 of 14: prove that customers holds one business'
+\echo 'Downgrading 001 -> 000, step 6 of 16: prove that customers holds one business'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'this database is being rolled back to one business' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- prove that conversations holds one business
-\echo 'Downgrading 001 -> 000, step 7 of 14: prove that conversations holds one business'
+\echo 'Downgrading 001 -> 000, step 7 of 16: prove that conversations holds one business'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'this database is being rolled back to one business' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- what kept whatsapp_id unique
-\echo 'Downgrading 001 -> 000, step 8 of 14: what kept whatsapp_id unique'
+\echo 'Downgrading 001 -> 000, step 8 of 16: what kept whatsapp_id unique'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -833,7 +833,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- customers: back to one business
-\echo 'Downgrading 001 -> 000, step 9 of 14: customers: back to one business'
+\echo 'Downgrading 001 -> 000, step 9 of 16: customers: back to one business'
 
 DO $step$
 #variable_conflict use_column
@@ -940,6 +940,25 @@ END $remembered$;
         END IF;
     END;
 END $back$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'customers'::regclass AND attname = ANY ('{id,whatsapp_id,name,age,created_at,updated_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'customers' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE customers (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -964,7 +983,7 @@ END
 $step$;
 
 -- conversations: back to one business
-\echo 'Downgrading 001 -> 000, step 10 of 14: conversations: back to one business'
+\echo 'Downgrading 001 -> 000, step 10 of 16: conversations: back to one business'
 
 DO $step$
 #variable_conflict use_column
@@ -1069,6 +1088,25 @@ END $remembered$;
         END IF;
     END;
 END $back$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{id,whatsapp_id,message,role,timestamp,created_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'conversations' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE conversations (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1092,8 +1130,22 @@ END $back$;
 END
 $step$;
 
+-- statistics of customers
+\echo 'Downgrading 001 -> 000, step 11 of 16: statistics of customers'
+
+SET lock_timeout = '60000ms';
+SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers) \gexec
+SET lock_timeout = '200ms';
+
+-- statistics of conversations
+\echo 'Downgrading 001 -> 000, step 12 of 16: statistics of conversations'
+
+SET lock_timeout = '60000ms';
+SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations) \gexec
+SET lock_timeout = '200ms';
+
 -- indexes of the times of customers
-\echo 'Downgrading 001 -> 000, step 11 of 14: indexes of the times of customers'
+\echo 'Downgrading 001 -> 000, step 13 of 16: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -1101,7 +1153,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- indexes of the times of conversations
-\echo 'Downgrading 001 -> 000, step 12 of 14: indexes of the times of conversations'
+\echo 'Downgrading 001 -> 000, step 14 of 16: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -1111,7 +1163,7 @@ SET lock_timeout = '200ms';
 BEGIN;
 
 -- put the new tables aside, drop functions and privileges
-\echo 'Downgrading 001 -> 000, step 13 of 14: put the new tables aside, drop functions and privileges'
+\echo 'Downgrading 001 -> 000, step 15 of 16: put the new tables aside, drop functions and privileges'
 
 DO $step$
 #variable_conflict use_column
@@ -1208,7 +1260,7 @@ END
 $step$;
 
 -- forget what a rollback gives back
-\echo 'Downgrading 001 -> 000, step 14 of 14: forget what a rollback gives back'
+\echo 'Downgrading 001 -> 000, step 16 of 16: forget what a rollback gives back'
 
 DO $step$
 #variable_conflict use_column

@@ -392,7 +392,7 @@ END $ask$;
 -- Running downgrade 001 -> 000
 
 -- what a rollback gives back
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 14: what a rollback gives back'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 16: what a rollback gives back'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -463,7 +463,7 @@ END
 $step$;
 
 -- customers: only the default business writes
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 14: customers: only the default business writes'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 16: customers: only the default business writes'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -524,7 +524,7 @@ END
 $step$;
 
 -- conversations: only the default business writes
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 14: conversations: only the default business writes'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 16: conversations: only the default business writes'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -585,7 +585,7 @@ END
 $step$;
 
 -- user_businesses, users, whatsapp_numbers, businesses: read only
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 14: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 16: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -643,7 +643,7 @@ END
 $step$;
 
 -- move what one business cannot hold to multi_tenant_archive
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 14: move what one business cannot hold to multi_tenant_archive'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 16: move what one business cannot hold to multi_tenant_archive'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -804,21 +804,21 @@ END
 $step$;
 
 -- prove that customers holds one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 6 of 14: prove that customers holds one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 6 of 16: prove that customers holds one business'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- prove that conversations holds one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 7 of 14: prove that conversations holds one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 7 of 16: prove that conversations holds one business'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- what kept whatsapp_id unique
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 8 of 14: what kept whatsapp_id unique'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 8 of 16: what kept whatsapp_id unique'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -829,7 +829,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- customers: back to one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 14: customers: back to one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 16: customers: back to one business'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -936,6 +936,25 @@ END $remembered$;
         END IF;
     END;
 END $back$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'customers'::regclass AND attname = ANY ('{id,whatsapp_id,name,age,created_at,updated_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'customers' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE customers (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -960,7 +979,7 @@ END
 $step$;
 
 -- conversations: back to one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 14: conversations: back to one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 16: conversations: back to one business'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1065,6 +1084,25 @@ END $remembered$;
         END IF;
     END;
 END $back$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{id,whatsapp_id,message,role,timestamp,created_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'conversations' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE conversations (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 -- end
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
@@ -1088,8 +1126,22 @@ END $back$;
 END
 $step$;
 
+-- statistics of customers
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 11 of 16: statistics of customers'; END $say$;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers)
+) AS s (statement)), ''); END $statements$;
+
+-- statistics of conversations
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 12 of 16: statistics of conversations'; END $say$;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations)
+) AS s (statement)), ''); END $statements$;
+
 -- indexes of the times of customers
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 11 of 14: indexes of the times of customers'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 16: indexes of the times of customers'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -1100,7 +1152,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- indexes of the times of conversations
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 12 of 14: indexes of the times of conversations'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 16: indexes of the times of conversations'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -1111,7 +1163,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- put the new tables aside, drop functions and privileges
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 14: put the new tables aside, drop functions and privileges'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 15 of 16: put the new tables aside, drop functions and privileges'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1208,7 +1260,7 @@ END
 $step$;
 
 -- forget what a rollback gives back
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 14: forget what a rollback gives back'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 16 of 16: forget what a rollback gives back'; END $say$;
 
 DO $step$
 #variable_conflict use_column

@@ -1186,7 +1186,7 @@ SELECT 'ALTER TABLE alembic_version ADD CONSTRAINT whatsapp_bot_schema CHECK (ve
 -- Running upgrade 000 -> 001
 
 -- what a rollback gives back
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 1 of 23: what a rollback gives back'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 1 of 25: what a rollback gives back'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1257,7 +1257,7 @@ END
 $step$;
 
 -- roles app_tenant and app_service
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 2 of 23: roles app_tenant and app_service'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 2 of 25: roles app_tenant and app_service'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1357,7 +1357,7 @@ END
 $step$;
 
 -- businesses, whatsapp_numbers, users, user_businesses
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 3 of 23: businesses, whatsapp_numbers, users, user_businesses'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 3 of 25: businesses, whatsapp_numbers, users, user_businesses'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1730,7 +1730,7 @@ END
 $step$;
 
 -- canonical names of equal indexes
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 4 of 23: canonical names of equal indexes'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 4 of 25: canonical names of equal indexes'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1797,7 +1797,7 @@ END
 $step$;
 
 -- customers: business_id, time zones, row level security
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 5 of 23: customers: business_id, time zones, row level security'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 5 of 25: customers: business_id, time zones, row level security'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1930,6 +1930,25 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass
           FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
          WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258), '');
 END $retype$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'customers'::regclass AND attname = ANY ('{id,whatsapp_id,name,age,created_at,updated_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'customers' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE customers ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE customers (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 
 ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255);
 
@@ -2128,7 +2147,7 @@ END
 $step$;
 
 -- conversations: business_id, time zones, row level security
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 6 of 23: conversations: business_id, time zones, row level security'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 6 of 25: conversations: business_id, time zones, row level security'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -2261,6 +2280,25 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regc
           FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
          WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258), '');
 END $retype$;
+
+-- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
+-- read those of everybody by time. A sample of 300 rows takes milliseconds, and serves until statistics are gathered anew.
+-- Inputs: table; columns, the names of its columns.
+DO $sample$
+DECLARE
+    without text[] := ARRAY(
+        SELECT attname FROM pg_attribute AS a WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{id,whatsapp_id,message,role,timestamp,created_at}') AND NOT EXISTS (
+            SELECT FROM pg_stats WHERE schemaname = current_schema() AND tablename = 'conversations' AND pg_stats.attname = a.attname));
+    keep text := (
+        SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS %s', attname, coalesce(attstattarget, -1)), ';')
+          FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY (without));
+BEGIN
+    IF keep IS NOT NULL THEN
+        EXECUTE (SELECT string_agg(format('ALTER TABLE conversations ALTER COLUMN %I SET STATISTICS 1', c), ';') FROM unnest(without) AS c);
+        EXECUTE (SELECT format('ANALYZE conversations (%s)', string_agg(quote_ident(c), ', ')) FROM unnest(without) AS c);
+        EXECUTE keep;
+    END IF;
+END $sample$;
 
 ALTER TABLE conversations ADD COLUMN whatsapp_number_id uuid;
 
@@ -2456,8 +2494,22 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
 END
 $step$;
 
+-- statistics of customers
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 7 of 25: statistics of customers'; END $say$;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers)
+) AS s (statement)), ''); END $statements$;
+
+-- statistics of conversations
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 8 of 25: statistics of conversations'; END $say$;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations)
+) AS s (statement)), ''); END $statements$;
+
 -- indexes of the times of customers
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 7 of 23: indexes of the times of customers'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 9 of 25: indexes of the times of customers'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2468,7 +2520,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- indexes of the times of conversations
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 8 of 23: indexes of the times of conversations'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 10 of 25: indexes of the times of conversations'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2479,7 +2531,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_timestamp
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 9 of 23: index ix_conversations_timestamp'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 11 of 25: index ix_conversations_timestamp'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2490,7 +2542,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_whatsapp_id
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 10 of 23: index ix_conversations_whatsapp_id'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 12 of 25: index ix_conversations_whatsapp_id'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2501,7 +2553,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_business_id_whatsapp_id_timestamp
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 11 of 23: index ix_conversations_business_id_whatsapp_id_timestamp'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 13 of 25: index ix_conversations_business_id_whatsapp_id_timestamp'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2512,7 +2564,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index ix_conversations_business_id_whatsapp_number_id
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 12 of 23: index ix_conversations_business_id_whatsapp_number_id'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 14 of 25: index ix_conversations_business_id_whatsapp_number_id'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2523,7 +2575,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index uq_conversations_business_id_whatsapp_message_id
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 13 of 23: index uq_conversations_business_id_whatsapp_message_id'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 15 of 25: index uq_conversations_business_id_whatsapp_message_id'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2534,7 +2586,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index uq_customers_business_id_whatsapp_user_id
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 14 of 23: index uq_customers_business_id_whatsapp_user_id'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 16 of 25: index uq_customers_business_id_whatsapp_user_id'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2545,7 +2597,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index uq_customers_business_id_whatsapp_id
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 15 of 23: index uq_customers_business_id_whatsapp_id'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 17 of 25: index uq_customers_business_id_whatsapp_id'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2556,7 +2608,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- index ix_customers_whatsapp_id_001
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 16 of 23: index ix_customers_whatsapp_id_001'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 18 of 25: index ix_customers_whatsapp_id_001'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -2567,28 +2619,28 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- validate fk_customers_businesses
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 17 of 23: validate fk_customers_businesses'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 19 of 25: validate fk_customers_businesses'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT fk_customers_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- validate fk_conversations_businesses
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 18 of 23: validate fk_conversations_businesses'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 20 of 25: validate fk_conversations_businesses'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- validate fk_conversations_whatsapp_numbers
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 19 of 23: validate fk_conversations_whatsapp_numbers'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 21 of 25: validate fk_conversations_whatsapp_numbers'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_whatsapp_numbers' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_whatsapp_numbers' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- customers: unique in a business
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 20 of 23: customers: unique in a business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 22 of 25: customers: unique in a business'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -2682,7 +2734,7 @@ END
 $step$;
 
 -- restore the rows of multi_tenant_archive
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 21 of 23: restore the rows of multi_tenant_archive'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 23 of 25: restore the rows of multi_tenant_archive'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -2764,7 +2816,7 @@ END
 $step$;
 
 -- restore user names, drop multi_tenant_archive
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 22 of 23: restore user names, drop multi_tenant_archive'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 24 of 25: restore user names, drop multi_tenant_archive'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -2841,7 +2893,7 @@ END
 $step$;
 
 -- what a rollback gives back is complete
-DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 23 of 23: what a rollback gives back is complete'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Upgrading 000 -> 001, step 25 of 25: what a rollback gives back is complete'; END $say$;
 
 DO $step$
 #variable_conflict use_column

@@ -117,6 +117,7 @@ def upgrade() -> None:
         rename_equal_indexes()
         extend("customers")
         extend("conversations")
+        gather_statistics()  # before the indexes of the times are there again
         build_indexes()
         validate_keys()
         swap_unique_customers()
@@ -142,6 +143,7 @@ def downgrade() -> None:
         rebuild_unique_customers()
         back_to_one_business("customers")
         back_to_one_business("conversations")
+        gather_statistics()
         rebuild_time_indexes()
     put_new_tables_aside()  # in the transaction that records the revision: what is gone is never still recorded
 
@@ -241,6 +243,7 @@ def extend(table: str) -> None:
             "REFERENCES businesses (id) ON DELETE CASCADE NOT VALID"
         )
         emit(sql("retype", table=table, times=TIMES[table], retyped=NAIVE))
+        emit(sql("sample", table=table, columns=COLUMNS[table]))
         if table == "customers":
             emit("ALTER TABLE customers ADD COLUMN whatsapp_user_id varchar(255)")
             emit("ALTER TABLE customers ADD COLUMN username varchar(255)")
@@ -276,6 +279,11 @@ def remember_form(table: str) -> None:
     """The table as it is: types, defaults, comments, row level security, grants, and the indexes built anew."""
     form = {"columns": COLUMNS[table], "times": TIMES[table], "retyped": NAIVE, "adopted": adopted(table)}
     remember(sql("remember_form", table=table, **form))
+
+
+def gather_statistics() -> None:
+    for table in COLUMNS:
+        ops.gather_statistics(table)
 
 
 def build_indexes() -> None:
@@ -394,6 +402,7 @@ def back_to_one_business(table: str) -> None:
                 rewritten_at_once=str(REWRITTEN_AT_ONCE),
             )
         )
+        emit(sql("sample", table=table, columns=COLUMNS[table]))
 
 
 def rebuild_time_indexes() -> None:
