@@ -16,6 +16,9 @@ FINISH_WITH: Final = {
 OLD_TABLES: Final = ("customers", "conversations")
 """The tables of revision 000, which adopts those of a live database as they are."""
 
+VERSION_TABLE: Final = "alembic_version"
+"""Where Alembic records the revision, unless `version_table` of alembic.ini names another table."""
+
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 
