@@ -18,6 +18,7 @@ from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.orm import Session
 
 from app.tenancy.embedded import embedded_url
+from tests.rollbacks import SHOPS
 from tests.support import LEGACY_FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
@@ -213,3 +214,10 @@ def make_fresh(own_server: URL) -> Iterator[MakeDatabase]:
 def fresh(make_fresh: MakeDatabase) -> URL:
     """A single-business database on a server without roles of anybody."""
     return make_fresh()
+
+
+@pytest.fixture
+def shops(database: URL) -> URL:
+    """Two businesses, each with a number, a customer of the same WhatsApp id, and a message (ids 1 and 2)."""
+    execute(database, SHOPS)
+    return database

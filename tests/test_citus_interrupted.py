@@ -12,10 +12,9 @@ from sqlalchemy import URL
 
 from app.db import get_engine, tenant_session
 from app.tenancy.queries import last_messages, record_message
-from tests.citus import citus_database, distribute, fill, undistribute
+from tests.citus import citus_database, distribute, everything, fill, undistribute
+from tests.interruptions import connection_lost_before
 from tests.support import OTHER_ID, alembic_process, check, environment, plain, rows, scalar, wait_until
-from tests.test_citus_nodes import everything
-from tests.test_interruption import connection_lost_before
 from tests.widening import SCALE, widen
 
 pytestmark = pytest.mark.citus
