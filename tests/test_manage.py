@@ -20,6 +20,7 @@ from app.tenancy import businesses as admin
 from tests.support import DEFAULT_ID, ROOT, execute, plain, rows, scalar
 
 TOKEN, PASSWORD = "EAAG-very-secret", "correct horse battery"
+HASH = "$2b$12$" + "x" * 53
 ARGUMENTS = ("add", "Fade Room", "--phone-number", "+57 300 123 4567", "--phone-number-id", "1001", "--token",
              "--owner", "Ana@Example.com", "--owner-name", "Ana")  # fmt: skip
 
