@@ -108,7 +108,7 @@ def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
             restorer.finish()
             return restorer.result
     except psycopg2.Error as error:
-        raise BackupError(f"The backup could not be restored: {_said(error)}.") from None
+        raise BackupError(f"The backup could not be restored: {said(error)}.") from None
     finally:
         for script in unpacked:
             if script.parent == scratch:
@@ -260,20 +260,24 @@ class _Restorer:
 
     def writes_rows_elsewhere(self, statement: Statement) -> bool:
         """Whether it adds rows to anything but an ordinary table, such as the server's list of roles."""
-        if statement.tokens[0] not in (b"INSERT", b"COPY"):
+        if not statement.brings_rows:
             return False
         name = b".".join(statement.target)
-        if name not in self.tables:
-            with self.session.cursor() as cursor:
-                literal = b"'" + name.replace(b"'", b"''") + b"'"
+        if name in self.tables:
+            return self.tables[name]
+        literal = b"'" + name.replace(b"'", b"''") + b"'"
+        with self.session.cursor() as cursor:
+            try:
                 cursor.execute(
                     b"SELECT relkind IN ('r', 'p') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)' "
                     b"FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(" + literal + b")"
                 )
-                found = cursor.fetchone()
-            if found is None:  # the server says so
-                return False
-            self.tables[name] = not found[0]
+            except psycopg2.Error:  # no name of this database
+                return True
+            found = cursor.fetchone()
+        if found is None:  # the server will say so
+            return False
+        self.tables[name] = not found[0]
         return self.tables[name]
 
     def run(self, statement: Statement, content: mmap) -> None:
@@ -284,7 +288,7 @@ class _Restorer:
             except psycopg2.Error as error:
                 if self.session.closed:
                     raise
-                if statement.tokens[0] not in (b"INSERT", b"COPY") and self.made_role(error):
+                if not statement.brings_rows and self.made_role(error):
                     continue
                 self.refused(statement, error)
             return
@@ -326,12 +330,12 @@ class _Restorer:
         absent = ("42P01", "42704", "42883", "3F000", "42703", "42P06")
         if error.pgcode in absent and (b"DROP" in statement.tokens or statement.tokens[:2] == [b"CREATE", b"SCHEMA"]):
             return  # of --clean: the database is empty; and it has the schema public
-        self.leave_out(statement, _said(error))
+        self.leave_out(statement, said(error))
 
     def leave_out(self, statement: Statement, why: str) -> None:
         if why not in self.result.left_out:
             self.result.left_out.append(why)
-        if statement.tokens[0] in (b"INSERT", b"COPY") or statement.tokens[:2] == [b"CREATE", b"TABLE"]:
+        if statement.brings_rows or statement.tokens[:2] == [b"CREATE", b"TABLE"]:
             *schema, table = [_folded(part) for part in statement.target] or [""]
             self.lost.setdefault((schema[-1] if schema else None, table), why)
 
@@ -352,7 +356,7 @@ class _Restorer:
             if table in OLD_TABLES and (of in (None, schema) or not schema)
         ]
         if found is None or reasons:
-            reason = (reasons or self.result.left_out or ["they are not in it"])[0]
+            reason = (reasons or ["they are not in it"])[0]
             lacks = re.search("does not exist|is not available", reason)
             hint = "; give a server that has it with --url" if lacks else ""
             raise BackupError(f"The tables customers and conversations could not be restored: {reason}{hint}.")
@@ -366,7 +370,11 @@ def _folded(name: bytes) -> str:
     return decoded[1:-1].replace('""', '"') if decoded.startswith('"') else decoded.lower()
 
 
-def _said(error: psycopg2.Error) -> str:
+def said(error: psycopg2.Error) -> str:
     """What the server said, in one line and without characters that a terminal obeys."""
-    said = " ".join((error.diag.message_primary or str(error)).split()).rstrip(".")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
+    return printable(" ".join((error.diag.message_primary or str(error)).split()).rstrip("."))
+
+
+def printable(name: str) -> str:
+    """A name or a message without characters that a terminal obeys: they are shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise, zip_longest
+from itertools import pairwise, takewhile, zip_longest
 from mmap import mmap
 
 
@@ -31,6 +31,11 @@ class Statement:
     """Of COPY: where its rows begin and end in the script."""
     ends: tuple[int, ...] = ()
     """Of a routine with BEGIN ATOMIC: the lengths at which the statement may end; the server says which it is."""
+
+    @property
+    def brings_rows(self) -> bool:
+        """Whether it is INSERT, or COPY into a table."""
+        return self.tokens[0] == b"INSERT" or (self.tokens[0] == b"COPY" and b"TO" not in self.tokens)
 
     @property
     def target(self) -> list[bytes]:
@@ -277,9 +282,9 @@ def judge(statement: Statement) -> Verdict:
         case [b"CREATE" | b"ALTER" | b"DROP" as verb, *rest]:
             runs = _stays(verb, [token for token in rest[:6] if token not in _MODIFIERS] + rest[6:])
         case [b"GRANT" | b"REVOKE", *rest] if b"ON" in rest:
-            granted = rest[rest.index(b"ON") + 1 :]
-            objects = granted[: min(granted.index(word) for word in (b"TO", b"FROM") if word in granted)]
-            runs = objects[0] not in _BEYOND and not any(o.strip(b'"').lower().startswith(b"pg_") for o in objects)
+            objects = [*takewhile(lambda token: token not in (b"TO", b"FROM"), rest[rest.index(b"ON") + 1 :])]
+            runs = objects[:1] != [] and objects[0] not in _BEYOND
+            runs = runs and not any(name.strip(b'"').lower().startswith(b"pg_") for name in objects)
         case [b"COMMENT", b"ON", kind, *_]:
             runs = kind in _COMMENTED
         case [b"REFRESH", b"MATERIALIZED", *_]:
@@ -354,14 +359,17 @@ def _is_name(token: bytes) -> bool:
 
 
 def heading(statement: Statement) -> str:
-    """The kind of a statement, without any name of it: `ALTER ROLE`."""
-    first, *rest = statement.tokens[:2]
-    words = [first] + [token for token in rest if token in _HEADINGS]
-    return " ".join(word.decode(errors="replace") for word in words if _WORD.fullmatch(word))
+    """The kind of a statement, without any name in it: `ALTER ROLE`."""
+    long = statement.tokens[0] not in (b"GRANT", b"REVOKE")
+    words = takewhile(_HEADINGS.__contains__, statement.tokens[: 1 + long])
+    return " ".join(word.decode() for word in words) or "a statement"
 
 
 _HEADINGS = (
-    _KINDS
-    | _BEYOND
-    | frozenset(b"ROLE USER GROUP SYSTEM SERVER SUBSCRIPTION SESSION OWNED LANGUAGE ON INTO LABEL TRUSTED".split())
+    frozenset(
+        b"ALTER CALL CHECKPOINT CLUSTER COMMENT COPY CREATE DATABASE DELETE DO DROP EXECUTE FOREIGN GRANT GROUP IMPORT INSERT "
+        b"INTO LABEL LANGUAGE LARGE LOAD MERGE NOTIFY ON OWNED PREPARE PROCEDURAL REASSIGN REINDEX REVOKE ROLE ROLLBACK "
+        b"SECURITY SELECT SERVER SESSION SET SUBSCRIPTION SYSTEM TABLESPACE TRUNCATE TRUSTED UPDATE USER VALUES WITH".split()
+    )
+    | _KINDS
 )
