@@ -116,7 +116,17 @@ def _copies(cursor: Cursor, table: str, sample: Sample) -> Iterator[dict[str, st
         }
         if table == "conversations" and "customers" not in sample.refused:
             copy["whatsapp_id"] = sample.whatsapp_id
+        elif _is_known(cursor, copy["whatsapp_id"]):
+            continue
         yield copy
+
+
+def _is_known(cursor: Cursor, whatsapp_id: str | None) -> bool:
+    cursor.execute(
+        "SELECT FROM customers WHERE whatsapp_id = %(id)s UNION ALL SELECT FROM conversations WHERE whatsapp_id = %(id)s",
+        {"id": whatsapp_id},
+    )
+    return cursor.rowcount > 0
 
 
 def another(value: str | None) -> str | None:
