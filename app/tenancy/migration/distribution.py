@@ -76,10 +76,15 @@ SETTING_IS_THERE = (
 """SQL condition: what a transaction sets with SET LOCAL, the business, reaches the workers."""
 
 
-def condition(using: str) -> str:
-    """SQL expression of type text: the condition of a policy, without a subquery where the tables have this form."""
-    flat = using.replace(COLLEAGUE.format(WRAPPED), "is_colleague(id)").replace(WRAPPED, FLAT)
-    return f"CASE WHEN {SCALED} THEN {literal(flat)} ELSE {literal(using)} END"
+def condition(using: str, flat: str | None = None) -> str:
+    """SQL expression of type text: the condition of a policy, as the tables have it in the form that they have.
+
+    Args:
+        using: the condition on the models' form.
+        flat: the same without a subquery, for the form that Citus takes; by default `using`, with the business in scope
+            asked for every row.
+    """
+    return f"CASE WHEN {SCALED} THEN {literal(flat or using.replace(WRAPPED, FLAT))} ELSE {literal(using)} END"
 
 
 def grant_insert_on_shards(table: str) -> None:

@@ -16,6 +16,9 @@ FINISH_WITH: Final = {
 OLD_TABLES: Final = ("customers", "conversations")
 """The tables of revision 000, which adopts those of a live database as they are."""
 
+NEW_TABLES: Final = ("businesses", "whatsapp_numbers", "users", "user_businesses")
+"""The tables that revision 001 makes."""
+
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 

@@ -10,7 +10,16 @@ from alembic.script import ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.state import FINISH_WITH, MULTI, OLD_TABLES, ROLLING_BACK, SINGLE, STATE, UPGRADING
+from app.tenancy.migration.state import (
+    FINISH_WITH,
+    MULTI,
+    NEW_TABLES,
+    OLD_TABLES,
+    ROLLING_BACK,
+    SINGLE,
+    STATE,
+    UPGRADING,
+)
 from app.tenancy.migration.steps import emit, emit_statements, literal
 
 REVISIONS = ("000", "001")
@@ -18,8 +27,6 @@ REVISIONS = ("000", "001")
 
 MARK = "whatsapp_bot_schema"
 """Name of the CHECK that marks the version table as one of this schema."""
-
-NEW_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
 
 UPGRADE_INTERRUPTED = f"an upgrade of this database was interrupted: {FINISH_WITH[UPGRADING]}, then roll back"
 ROLLBACK_INTERRUPTED = f"a rollback of this database was interrupted: {FINISH_WITH[ROLLING_BACK]}, then upgrade"
@@ -43,9 +50,9 @@ HAND_MADE = (
 ELSEWHERE = "{table} says %s, but the database is at %s: run alembic stamp %2$s, then the same command again"
 NOT_THERE = "nothing was stamped, for the database is not at %s: run alembic stamp %s"
 
-WIDENING = """SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+WIDENING = f"""SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
                           FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                         WHERE tgrelid IN ({", ".join(f"to_regclass('{table}')" for table in OLD_TABLES)})
                            AND starts_with(tgname, 'widen_' || relname || '_')"""
 """SQL query of the columns beside which a wide one was begun (`migration.widen`), in one text, or NULL."""
 
@@ -114,7 +121,7 @@ END
                          WHERE id NOT IN ({", ".join(map(literal, known))})) AS unknown,
                        {ops.has_constraint(table, MARK)} AS marked,
                        {" OR ".join(map(ops.has_table, OLD_TABLES))} AS has_old,
-                       {ops.has_column("customers", "business_id")} AS extended,
+                       {ops.has_column(OLD_TABLES[0], "business_id")} AS extended,
                        ({WIDENING}) AS widening,
                        ({_lost(OLD_TABLES)}) AS old_lost,
                        ({_lost(NEW_TABLES)}) AS new_lost) AS asked) AS found)"""
