@@ -36,9 +36,9 @@ def add_to_customers(copy: Copy, columns: str) -> None:
     model.write_text(text, encoding="utf-8")
 
 
-def refused_for(column: str) -> str:
+def refused_for(column: str, table: str = "customers") -> str:
     return (
-        f"FAILED: column customers.{column} holds values, which this would delete: copy them away first, and empty it, or "
+        f"FAILED: column {table}.{column} holds values, which this would delete: copy them away first, and empty it, or "
         "delete them for good by running the same command with -x drop-data=yes."
     )
 
@@ -78,14 +78,17 @@ def test_a_default_that_is_computed_is_a_value(copy: Copy) -> None:
 
 
 def test_a_column_that_the_model_loses_is_not_dropped_unasked_either(copy: Copy) -> None:
-    model = copy.folder / "app/models/customer.py"
-    text, count = re.subn("    username: Mapped.*\n", "", model.read_text(encoding="utf-8"))
+    model = copy.folder / "app/models/user.py"
+    text, count = re.subn("    full_name: Mapped.*\n", "", model.read_text(encoding="utf-8"))
     assert count == 1
     model.write_text(text, encoding="utf-8")
-    revision = copy.revise("no usernames")
-    assert "def check_upgrade() -> None:\n    ops.refuse_values('customers', 'username')" in revision
-    execute(copy.url, "UPDATE customers SET username = 'ana'")
-    assert copy.refused("upgrade", "head") == refused_for("username")
+    revision = copy.revise("no full names")
+    assert "def check_upgrade() -> None:\n    ops.refuse_values('users', 'full_name')" in revision
+    execute(
+        copy.url,
+        "INSERT INTO users (email, full_name, password_hash) VALUES ('ana@example.com', 'Ana', '$2b$12$' || repeat('a', 53))",
+    )
+    assert copy.refused("upgrade", "head") == refused_for("full_name", "users")
     copy.alembic("-x", "drop-data=yes", "upgrade", "head")
     copy.alembic("downgrade", "-1")
 

@@ -37,12 +37,12 @@ def at_head(make_fresh: MakeDatabase, own_server: URL) -> Iterator[URL]:
 def test_without_a_role_of_ours_the_policies_that_work_stay(lost: tuple[str, ...], at_head: URL) -> None:
     for role in lost:
         execute(at_head, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
-    execute(at_head, "ALTER ROLE reader SET row_security = off")
+    execute(at_head, "ALTER ROLE reader SET app.business_id = 'x'")
     owner, reader = at_head.set(username="owner"), at_head.set(username="reader")
     before, seen = rows(at_head, POLICIES), rows(reader, "SELECT name FROM customers")
     assert seen
     # What does not depend on the models is said, too.
-    setting = "role reader: not declared, found SET row_security=off"
+    setting = "role reader: not declared, found SET app.business_id=x"
     assert lines(owner) == sorted([*(f"role {role}: {MISSING}" for role in lost), setting])
 
     status, said = repaired(owner)
@@ -51,7 +51,7 @@ def test_without_a_role_of_ours_the_policies_that_work_stay(lost: tuple[str, ...
     assert rows(at_head, POLICIES) == before
     assert rows(reader, "SELECT name FROM customers") == seen
 
-    execute(at_head, "ALTER ROLE reader RESET row_security")
+    execute(at_head, "ALTER ROLE reader RESET app.business_id")
     status, said = repaired(at_head)
     assert (status, lines(at_head)) == (0, []), said
     assert rows(reader, "SELECT name FROM customers") == seen

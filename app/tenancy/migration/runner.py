@@ -184,7 +184,7 @@ def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]
     notices = raw.notices
     before: tuple[list[str], list[str | None]] = ([], [])
     try:
-        with _errors_as_sqlalchemys(raw), raw.cursor() as cursor:
+        with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
             cursor.execute(_ASK_SETTINGS, [_settings()])
             before = cursor.fetchone()
             set_session_defaults(raw, commit=not begun)
@@ -195,7 +195,7 @@ def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]
             connection.rollback()
             raw.rollback()  # of what SQLAlchemy does not know of
         if not raw.closed and raw.info.transaction_status != TRANSACTION_STATUS_INERROR:
-            with _errors_as_sqlalchemys(raw), raw.cursor() as cursor:
+            with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
                 cursor.execute(_RESTORE_SETTINGS, before)
                 if not begun:
                     cursor.execute("SELECT pg_advisory_unlock_all()")
@@ -211,17 +211,19 @@ def _settings() -> list[str]:
 _ASK_SETTINGS = """
     SELECT array_agg(name), array_agg(pg_catalog.current_setting(name, true)) FROM pg_catalog.unnest(%s::text[]) AS name"""
 _RESTORE_SETTINGS = """
-    SELECT pg_catalog.set_config(name, value, false) FROM pg_catalog.unnest(%s::text[], %s::text[]) AS s (name, value)
+    SELECT pg_catalog.set_config(name, value, false)
+      FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s (name, value)
      WHERE pg_catalog.current_setting(name, true) IS DISTINCT FROM value"""
 
 
 @contextmanager
-def _errors_as_sqlalchemys(raw: Any) -> Iterator[None]:
+def _errors_as_sqlalchemys(connection: Connection, raw: Any) -> Iterator[None]:
     """Raise an error of a raw cursor as SQLAlchemy would, which `sentence` and whoever called this run know."""
     try:
         yield
     except DriverError as error:
-        lost = bool(raw.closed)
+        if lost := bool(raw.closed):
+            connection.invalidate(error)
         raise DBAPIError.instance(
             None, None, error, DriverError, hide_parameters=True, connection_invalidated=lost
         ) from error
@@ -240,7 +242,7 @@ def only_one(connection: Connection) -> Iterator[None]:
         return
     raw: Any = connection.connection.dbapi_connection
     begun = connection.in_transaction()
-    with _errors_as_sqlalchemys(raw), raw.cursor() as cursor:
+    with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
         if not begun:
             raw.autocommit = True
         said = False

@@ -384,6 +384,11 @@ class ScriptImpl(PostgresqlImpl):
         """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
         return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
 
+    def adjust_reflected_dialect_options(self, reflected_object: Any, kind: str) -> dict[str, Any]:
+        """What is reflected of a CHECK, under the names that SQLAlchemy takes it by."""
+        options = super().adjust_reflected_dialect_options(reflected_object, kind)
+        return {key if key.startswith("postgresql_") else f"postgresql_{key}": v for key, v in options.items()}
+
     def compare_check_constraint(
         self, metadata_constraint: CheckConstraint, reflected_constraint: CheckConstraint
     ) -> ComparisonResult:
