@@ -82,5 +82,6 @@ def undeclared(connection: Connection, facts: dict[str, Any], expected: Catalogu
 
 
 def _read(rows: Iterable[Row[Any]]) -> Iterator[Opening]:
-    for kind, table, name, role, expected, found, fix, by_hand in rows:
-        yield Opening(Item(kind, table, name, role), expected, found, fix, by_hand)
+    for row in rows:
+        item = Item(row.kind, row.tab, row.name, row.role)
+        yield Opening(item, row.expected, row.found, row.fix, row.by_hand)
