@@ -1,6 +1,7 @@
 """Runs every benchmark and writes bench/RESULTS.md: `python -m bench`; `--quick` tries it at a hundredth of the size."""
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -21,14 +22,14 @@ from tests.support import ROOT, execute, scalar
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
-def under_load(rows: int, *arguments: str) -> str:
-    """The tables of `bench.upgrade_under_load`, from a process of its own."""
-    command = [sys.executable, "-m", "bench.upgrade_under_load", "--rows", str(rows), *arguments]
+def tables_of(benchmark: str, rows: int, *arguments: str) -> str:
+    """The tables that a benchmark of this folder prints, from a process of its own."""
+    command = [sys.executable, "-m", f"bench.{benchmark}", "--rows", str(rows), *arguments]
     return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def main() -> None:
-    """Run all, from the largest to the smallest."""
+    """Run all; the nodes of Citus only where CITUS_URL names their coordinator."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of the rows, nothing written")
     part = 100 if parser.parse_args().quick else 1
@@ -48,9 +49,21 @@ def main() -> None:
             f"Alembic {alembic.__version__}, libpq {psycopg2.extensions.libpq_version()}; 2 cores, 24 GiB; "
             "server, traffic and benchmark share them.",
             f"## The upgrade under load, {million:,} messages",
-            under_load(million, "--others", "0.1", *(["--png", f"{folder}/latency.png"] if part > 1 else [])),
+            tables_of(
+                "upgrade_under_load",
+                million,
+                "--others",
+                "0.1",
+                *(["--png", f"{folder}/latency.png"] if part > 1 else []),
+            ),
             f"## The upgrade under load, {5 * million:,} messages",
-            under_load(5 * million, "--png", f"{folder}/latency.png"),
+            tables_of("upgrade_under_load", 5 * million, "--png", f"{folder}/latency.png"),
+            f"## Ids that become bigint under load, {million:,} messages at revision 001",
+            tables_of("widening", million, "--at-head"),
+            f"## Three nodes of Citus on one machine, {million:,} messages",
+            "The three servers share the cores of one machine: this is what the nodes cost, and says nothing of what three "
+            "machines carry.",
+            tables_of("citus", million) if "CITUS_URL" in os.environ else "Not measured: CITUS_URL was not set.",
             "## The statements that every message runs",
             "Microseconds, median (p99, worst), by messages in the database. `ORM` is the owner's session of the "
             "pool, which checks the connection first; `tenant_session` also sets role and business.",

@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from bench.hot_queries import BUSINESSES, fill, measure, shop
 from bench.upgrade_under_load import Run, alembic
 from bench.widening import report, under_load
-from tests.citus import citus_database
+from tests.citus import citus_database, let_in
 from tests.support import execute, migrate, scalar
 from tests.widening import widen
 
@@ -60,6 +60,7 @@ def main() -> None:
         version = scalar(url, "SELECT citus_version()")
         print(f"{version}; filling {arguments.rows:,} messages ...", file=sys.stderr)
         migrate(url)
+        let_in(url)
         fill(url, arguments.rows)
         execute(
             url,

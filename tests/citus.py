@@ -4,15 +4,29 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 import pytest
+from alembic.util.exc import CommandError
 from sqlalchemy import URL, make_url
 
-from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute, load_legacy, migrate, plain, rows
+from tests.attacks import ATTACKS, REFUSED, Matrix, unreadable
+from tests.interruptions import OTHER_ROWS
+from tests.support import (
+    DEFAULT_ID,
+    OTHER_ID,
+    add_business,
+    catalogue,
+    contents,
+    engine_of,
+    execute,
+    load_legacy,
+    migrate,
+    plain,
+    rows,
+)
 from tests.tenants import A, B, fetch
-from tests.test_attack_matrix import ATTACKS, REFUSED, Matrix, unreadable
-from tests.test_interruption import OTHER_ROWS
 from tests.widening import widen
 
 NO_NODES = (
@@ -223,3 +237,33 @@ def attacked(url: URL) -> list[str]:
 
 
 NOT_TAKEN = {"0A000": "a form that Citus does not take", "XX000": "the same, of MERGE", "3F000": "a temporary function"}
+
+
+FORM = "distributable"
+
+
+def refused(url: URL, revision: str = "citus", owner: URL | None = None) -> str:
+    """What the command says, with nothing changed."""
+    before = catalogue(owner or url)
+    with pytest.raises(CommandError) as error:
+        widen(url, "upgrade", revision)
+    assert catalogue(owner or url) == before
+    return str(error.value)
+
+
+def everything(url: URL) -> dict[str, list[str]]:
+    """Every row, the team's tables too."""
+    with engine_of(url).connect() as connection:
+        return contents(connection, ["businesses", "whatsapp_numbers", "users", "user_businesses", "customers", "conversations", "plans"])  # fmt: skip
+
+
+def as_tenant(url: URL, *statements: str, business: str = DEFAULT_ID) -> list[tuple[Any, ...]]:
+    """The rows of the last statement, in the scope of the business; rolled back."""
+    connection = psycopg2.connect(plain(url))
+    try:
+        with connection.cursor() as cursor:
+            for statement in ("SET LOCAL citus.propagate_set_commands = local", "SET LOCAL ROLE app_tenant", f"SET LOCAL app.business_id = '{business}'", *statements):  # fmt: skip
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()

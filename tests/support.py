@@ -8,6 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -44,17 +45,22 @@ def engine_of(url: URL, **options: Any) -> Engine:
     return create_engine(url, poolclass=NullPool, **options)
 
 
+@lru_cache(maxsize=64)
+def _asking(url: URL) -> Engine:
+    """The engine of `execute` and `rows`, made once: what it learns of the server at first takes as long as they do."""
+    return engine_of(url, isolation_level="AUTOCOMMIT")
+
+
 def execute(url: URL, *statements: str) -> None:
     """Run statements in autocommit, without parameters."""
-    engine = engine_of(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with _asking(url).connect() as connection:
         for statement in statements:
             connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def rows(url: URL, query: str) -> list[tuple[Any, ...]]:
     """The rows of a query as plain tuples."""
-    with engine_of(url).connect() as connection:
+    with _asking(url).connect() as connection:
         result = connection.exec_driver_sql(query, execution_options={"no_parameters": True})
         return [tuple(row) for row in result]
 
@@ -252,3 +258,14 @@ def wait_until(url: URL, condition: str) -> None:
         while not connection.exec_driver_sql(f"SELECT {condition}", execution_options={"no_parameters": True}).scalar():
             assert time.monotonic() < give_up, f"waited in vain for: {condition}"
             time.sleep(0.02)
+
+
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
+
+
+@contextmanager
+def open_transaction(url: URL, statement: str) -> Iterator[Connection]:
+    """A transaction that ran a statement and stays open until the block ends or rolls it back."""
+    with engine_of(url).connect() as connection:
+        connection.exec_driver_sql(statement)
+        yield connection

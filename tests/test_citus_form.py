@@ -7,9 +7,12 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.attacks import ATTACKS, Attack, Matrix, leaks, unreadable
+from tests.citus import FORM
 from tests.conftest import MakeDatabase
 from tests.documents import shell
 from tests.drift import Case, assert_found
+from tests.interruptions import OTHER_ROWS, connection_lost_before
 from tests.support import (
     DEFAULT_ID,
     OTHER_ID,
@@ -28,11 +31,7 @@ from tests.support import (
     state,
 )
 from tests.tenants import transaction
-from tests.test_attack_matrix import ATTACKS, Attack, Matrix, leaks, unreadable
-from tests.test_interruption import OTHER_ROWS, connection_lost_before
 from tests.widening import SCALE, scale_script, widen
-
-FORM = "distributable"
 
 
 def definition(url: URL) -> list[str]:

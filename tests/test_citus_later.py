@@ -8,12 +8,10 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from tests.citus import citus_database, distribute, fill
+from tests.citus import as_tenant, citus_database, distribute, fill
 from tests.documents import blocks, shell
 from tests.support import OTHER_ID, ROOT, check, execute, plain, rows, scalar
-from tests.test_citus_nodes import as_tenant
-from tests.test_widen_refusals import commands
-from tests.widening import widen
+from tests.widening import commands, widen
 
 pytestmark = pytest.mark.citus
 

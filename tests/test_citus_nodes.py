@@ -3,39 +3,19 @@
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg2
 import pytest
 from psycopg2.extensions import set_wait_callback
 from sqlalchemy import URL
 
-from tests.citus import attacked, citus_database, distribute, fill, undistribute
+from tests.citus import as_tenant, attacked, citus_database, distribute, everything, fill, undistribute
 from tests.documents import blocks, shell
 from tests.drift import Case, assert_found
-from tests.support import (
-    DEFAULT_ID,
-    OTHER_ID,
-    ROOT,
-    check,
-    contents,
-    engine_of,
-    execute,
-    migrate,
-    plain,
-    rows,
-    run_alembic,
-    scalar,
-)
+from tests.support import DEFAULT_ID, OTHER_ID, ROOT, check, execute, migrate, plain, rows, run_alembic, scalar
 from tests.widening import definition, widen
 
 pytestmark = pytest.mark.citus
-
-
-def everything(url: URL) -> dict[str, list[str]]:
-    """Every row, the team's tables too."""
-    with engine_of(url).connect() as connection:
-        return contents(connection, ["businesses", "whatsapp_numbers", "users", "user_businesses", "customers", "conversations", "plans"])  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +96,6 @@ def test_nothing_of_another_tenant_wherever_the_shards_lie(spread: URL) -> None:
     assert rows(spread, place) == [other]
     assert attacked(spread) == []
     check(spread)
-
-
-def as_tenant(url: URL, *statements: str, business: str = DEFAULT_ID) -> list[tuple[Any, ...]]:
-    """The rows of the last statement, in the scope of the business; rolled back."""
-    connection = psycopg2.connect(plain(url))
-    try:
-        with connection.cursor() as cursor:
-            for statement in ("SET LOCAL citus.propagate_set_commands = local", "SET LOCAL ROLE app_tenant", f"SET LOCAL app.business_id = '{business}'", *statements):  # fmt: skip
-                cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize(

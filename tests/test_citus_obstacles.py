@@ -5,14 +5,10 @@ import re
 import pytest
 from sqlalchemy import URL
 
+from tests.citus import FORM, refused
 from tests.conftest import MakeDatabase
 from tests.support import execute
-from tests.test_citus_form import FORM
-from tests.test_citus_refusals import ready, refused
-from tests.test_widen_refusals import NOTHING, commands
-from tests.widening import widen
-
-__all__ = ["ready"]  # a fixture
+from tests.widening import NOTHING, commands, widen
 
 OBSTACLES = {
     "a key to the ids": (

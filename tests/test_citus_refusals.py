@@ -6,12 +6,10 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from tests.citus import pretend_citus, pretend_settings
+from tests.citus import FORM, pretend_citus, pretend_settings, refused
 from tests.conftest import MakeDatabase
-from tests.support import DEFAULT_ID, catalogue, execute, load_legacy, migrate, run_alembic, scalar
-from tests.test_citus_form import FORM
-from tests.test_widen_refusals import commands
-from tests.widening import SCALE, scale_script, widen
+from tests.support import execute, load_legacy, migrate, run_alembic, scalar
+from tests.widening import SCALE, commands, scale_script, widen
 
 CITUS_OBSTACLES = {
     "an old Citus": (
@@ -67,29 +65,11 @@ CITUS_OBSTACLES = {
 
 
 @pytest.fixture(scope="module")
-def ready(make_lasting_database: MakeDatabase, migrated_template: URL) -> URL:
-    """At head with bigint ids, and nothing in the way but Citus."""
-    url = make_lasting_database(migrated_template)
-    execute(url, f"INSERT INTO customers (business_id, whatsapp_id, name) VALUES ('{DEFAULT_ID}', '1', 'a')")
-    widen(url)
-    return url
-
-
-@pytest.fixture(scope="module")
 def pretending(make_lasting_database: MakeDatabase, ready: URL) -> URL:
     """The same on a server that answers as Citus does."""
     url = make_lasting_database(ready)
     pretend_citus(url)
     return url
-
-
-def refused(url: URL, revision: str = "citus", owner: URL | None = None) -> str:
-    """What the command says, with nothing changed."""
-    before = catalogue(owner or url)
-    with pytest.raises(CommandError) as error:
-        widen(url, "upgrade", revision)
-    assert catalogue(owner or url) == before
-    return str(error.value)
 
 
 @pytest.mark.parametrize("name", CITUS_OBSTACLES)

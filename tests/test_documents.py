@@ -43,7 +43,7 @@ EXAMPLE, _handler = blocks("README.md", "python")
 
 @own_server_only
 def test_the_first_hour(tmp_path: Path) -> None:
-    """The first command on a fresh clone, then what the README says next, on the embedded server."""
+    """The first command on a fresh clone, then what the README says next, on the embedded server; then the second."""
     done = shell(INSTALL, clone(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "using the embedded PostgreSQL 18" in done.stderr
@@ -60,13 +60,9 @@ def test_the_first_hour(tmp_path: Path) -> None:
         "001 (head)",
     ):
         assert said in after.stdout
-
-
-@own_server_only
-def test_the_second_command_installs_and_tests(tmp_path: Path) -> None:
-    done = shell(INSTALL_AND_TEST, clone(tmp_path), PYTEST_ADDOPTS="-k test_one_head_and_one_base")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    tested = shell(INSTALL_AND_TEST, tmp_path, PYTEST_ADDOPTS="-k test_one_head_and_one_base")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "1 passed" in tested.stdout
 
 
 def test_the_readme_is_short() -> None:

@@ -1,29 +1,24 @@
 """After a lost connection before any statement, or a killed process, the same command finishes the job."""
 
-import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy import URL
 
 from app.tenancy.migration import runner
-from app.tenancy.migration.catalogue import catalogue as read_catalogue
 from app.tenancy.migration.runner import RUNNER_LOCK
 from app.tenancy.report import report
 from tests.conftest import MakeDatabase
+from tests.interruptions import OTHER_ROWS, connection_lost_before, state
 from tests.support import (
-    DEFAULT_ID,
-    OTHER_ID,
     add_business,
     alembic_process,
     check,
-    contents,
     engine_of,
     execute,
     load_legacy,
@@ -34,19 +29,6 @@ from tests.support import (
     script,
     wait_until,
 )
-
-OTHER_ROWS = f"""
-INSERT INTO whatsapp_numbers (id, business_id, phone_number) VALUES
-    ('{DEFAULT_ID}', '{DEFAULT_ID}', '+573001112233'), ('{OTHER_ID}', '{OTHER_ID}', '+573004445566');
-INSERT INTO users (id, email, password_hash) VALUES ('{OTHER_ID}', 'ana@example.com', '$2b$12$' || repeat('x', 53));
-INSERT INTO user_businesses (user_id, business_id) VALUES ('{OTHER_ID}', '{OTHER_ID}');
-INSERT INTO customers (business_id, whatsapp_id, name) SELECT '{OTHER_ID}', whatsapp_id, 'Other ' || id FROM customers;
-INSERT INTO conversations (business_id, whatsapp_number_id, whatsapp_id, message, role)
-    SELECT '{OTHER_ID}', '{OTHER_ID}', whatsapp_id, message, role FROM conversations WHERE id % 3 = 0;
-UPDATE conversations SET whatsapp_number_id = '{DEFAULT_ID}', whatsapp_message_id = 'wamid.' || id
-    WHERE business_id = '{DEFAULT_ID}' AND id % 5 = 0"""
-
-State = dict[str, object]
 
 
 @pytest.fixture(scope="module")
@@ -73,51 +55,6 @@ def archived(make_lasting_database: Any, many_businesses: URL) -> URL:
     url: URL = make_lasting_database(many_businesses)
     migrate(url, "downgrade", "-1")
     return url
-
-
-def state(url: URL) -> State:
-    """Catalogue and rows of the schema and the archive; when the default business was made does not matter."""
-    found: State = {}
-    with engine_of(url).connect() as connection:
-        for schema in ("public", "multi_tenant_archive"):
-            found[schema] = read_catalogue(connection, schema)
-            tables = connection.execute(
-                text(
-                    "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(:schema)"
-                ),
-                {"schema": schema},
-            )
-            found |= contents(connection, tables.scalars().all())
-    if isinstance(kept := found.get("multi_tenant_rollback"), list):  # a number that was lost with a transaction
-        found["multi_tenant_rollback"] = sorted(re.sub(r'"id": \d+, ', "", row) for row in kept)
-    if not found["multi_tenant_archive"] and isinstance(businesses := found.get("businesses"), list):
-        found["businesses"] = [re.sub(r'"(created|updated)_at": "[^"]+"', "", row) for row in businesses]
-    return found
-
-
-@contextmanager
-def connection_lost_before(place: int, url: URL) -> Iterator[list[str]]:
-    """End the migration's backend before its statement number `place`; yields the statements that came so far.
-
-    Settings and reads do not count: a loss before one leaves what a loss before the next statement leaves.
-    """
-    seen: list[str] = []
-    server = engine_of(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-
-    def lose(connection: Connection, _: Any, statement: str, *__: Any) -> None:
-        if connection.engine.url.database != url.database or statement.startswith(("SELECT", "SET")):
-            return
-        seen.append(statement)
-        if len(seen) == place:
-            pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-            with server.connect() as other:
-                assert other.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
-
-    event.listen(Engine, "before_cursor_execute", lose)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", lose)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +162,7 @@ def test_an_interrupted_upgrade_is_finished_before_it_is_rolled_back(
     assert says("no migration was interrupted")
     with connection_lost_before(11, url), pytest.raises(CommandError):
         migrate(url, "downgrade", "-1")
-    assert says("a rollback was interrupted: finish it with alembic downgrade -1")
+    assert says("a rollback was interrupted: finish it with alembic downgrade 000")
     migrate(url, "downgrade", "-1")
     assert says("no migration was interrupted")
 

@@ -14,12 +14,14 @@ from sqlalchemy.exc import IntegrityError
 from tests.conftest import MakeDatabase
 from tests.support import (
     DEFAULT_ID,
+    SNAPSHOT,
     alembic_process,
     check,
     engine_of,
     execute,
     load_legacy,
     migrate,
+    open_transaction,
     rows,
     run_alembic,
     scalar,
@@ -28,15 +30,6 @@ from tests.support import (
 
 QUEUED = """EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'
                        AND relation = 'conversations'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
-SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1"
-
-
-@contextmanager
-def open_transaction(url: URL, statement: str) -> Iterator[Connection]:
-    """A transaction that ran a statement and stays open until the block ends or rolls it back."""
-    with engine_of(url).connect() as connection:
-        connection.exec_driver_sql(statement)
-        yield connection
 
 
 def test_the_bot_does_not_queue_behind_a_waiting_migration(canonical: URL) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.interruptions import state, true
 from tests.support import (
     ROOT,
     current,
@@ -24,8 +25,6 @@ from tests.support import (
     script,
     wait_until,
 )
-from tests.test_interruption import state
-from tests.test_version_path import true
 
 KEY = 4711
 PATHS = {

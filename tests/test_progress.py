@@ -17,8 +17,19 @@ from sqlalchemy import URL, StaticPool, create_engine
 
 from alembic import command
 from app.tenancy.migration.progress import Look, View, timed
-from tests.support import alembic_config, alembic_process, check, execute, plain, psql, run_alembic, script, wait_until
-from tests.test_locks import SNAPSHOT, open_transaction
+from tests.support import (
+    SNAPSHOT,
+    alembic_config,
+    alembic_process,
+    check,
+    execute,
+    open_transaction,
+    plain,
+    psql,
+    run_alembic,
+    script,
+    wait_until,
+)
 
 WAITS = r"waiting for pid {} of user {}, in a transaction since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 

@@ -7,8 +7,8 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
+from tests.rollbacks import SHOPS, down, objects, up
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, check, execute, migrate, rows, scalar, state
-from tests.test_rollback import SHOPS, down, objects, up
 
 HAS_ARCHIVE = "SELECT to_regnamespace('multi_tenant_archive') IS NOT NULL"
 ADDED = {

@@ -9,8 +9,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from app.tenancy.migration.runner import RUNNER_LOCK
+from tests.released import SINGLE, WAYS, heads, released, run, state, way
 from tests.support import check, current, engine_of, execute, migrate, paste, pipe, psql, script, wait_until
-from tests.test_scripts import SINGLE, WAYS, heads, released, run, state, way
 
 MISFITS = {
     "columns": "ALTER TABLE conversations DROP COLUMN created_at, ALTER message DROP NOT NULL",

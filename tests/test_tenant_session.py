@@ -16,12 +16,10 @@ from app.models import Business, Conversation, Customer, UserBusiness, WhatsappN
 from app.models.base import TenantScopeError
 from app.tenancy.queries import last_messages, record_message, route_webhook
 from tests.conftest import MakeDatabase
+from tests.scope import CONFINED, WHO, A, B, customer
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, engine_of, execute, rows, scalar
 
-A, B = UUID(DEFAULT_ID), UUID(OTHER_ID)
 C = UUID("00000000-0000-0000-0000-0000000000c0")
-WHO = text("SELECT current_user, current_setting('app.business_id', true)")
-CONFINED = ("app_tenant", DEFAULT_ID)
 TABLE = cast(Table, Customer.__table__)
 
 
@@ -38,10 +36,6 @@ def database(shared: URL) -> URL:
     """One database with three businesses for the whole file, without customers before each test."""
     execute(shared, "TRUNCATE customers, conversations, whatsapp_numbers, users CASCADE")
     return shared
-
-
-def customer(name: str = "Ana", **more: Any) -> Customer:
-    return Customer(whatsapp_id=f"57{uuid.uuid4().int % 10**10}", name=name, **more)
 
 
 def owners(url: URL) -> set[str]:

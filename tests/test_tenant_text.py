@@ -15,8 +15,8 @@ from app.db import tenant_session
 from app.models import Customer
 from app.models.base import TenantScopeError
 from tests.conftest import MakeDatabase
+from tests.scope import CONFINED, WHO, A, B, customer
 from tests.support import add_business, execute, rows
-from tests.test_tenant_session import CONFINED, WHO, A, B, customer
 
 REFUSED = r"SQL that was written as text left the business|not confined"
 

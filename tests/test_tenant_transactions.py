@@ -13,8 +13,8 @@ from app.db import BusinessSession, make_engine, tenant_session
 from app.models import Customer
 from app.models.base import TenantScopeError
 from tests.conftest import MakeDatabase
+from tests.scope import CONFINED, WHO, A, B, customer
 from tests.support import add_business, engine_of, execute, plain, rows
-from tests.test_tenant_session import CONFINED, WHO, A, B, customer
 
 CANNOT_JOIN = "cannot join a transaction that it did not begin"
 

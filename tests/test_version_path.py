@@ -6,14 +6,13 @@ import pytest
 from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
-from app.tenancy.report import report
 from tests.conftest import MakeDatabase
+from tests.interruptions import connection_lost_before, state, true
 from tests.support import (
     OTHER_ID,
     add_business,
     check,
     current,
-    engine_of,
     execute,
     load_legacy,
     migrate,
@@ -25,7 +24,6 @@ from tests.support import (
     scalar,
     script,
 )
-from tests.test_interruption import connection_lost_before, state
 
 ROWS = "customers holds rows and conversations holds rows: downgrade base drops the single-business tables"
 
@@ -69,12 +67,6 @@ def test_what_stops_001_stops_000_before_it(empty: URL) -> None:
     assert re.search(HAND_MADE, pipe(empty, script()))
     assert re.search(HAND_MADE, paste(empty, script("upgrade", "head", "single-transaction=yes")))
     assert pg_dump(empty) == before
-
-
-def true(url: URL) -> bool:
-    """Whether the report finds the recorded revision true."""
-    with engine_of(url).connect() as connection:
-        return not any("alembic_version" in line for line in report(connection))
 
 
 @pytest.mark.parametrize(("start", "name", "revision"), [("base", "upgrade", "head"), ("head", "downgrade", "base")])

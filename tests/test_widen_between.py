@@ -9,8 +9,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.conftest import MakeDatabase
+from tests.interruptions import connection_lost_before
 from tests.support import OTHER_ID, add_business, engine_of, execute, load_legacy, migrate, pipe, rows, script
-from tests.test_interruption import connection_lost_before
 from tests.widening import TEAM, definition, leftovers, types, values, widen
 
 OTHERS = f"""
@@ -112,7 +112,7 @@ def test_a_widening_ends_before_a_rollback(two_businesses: URL, make_database: M
     ("name", "revision", "says"),
     [
         ("upgrade", "head", "an upgrade of this database was interrupted: finish it with alembic upgrade head"),
-        ("downgrade", "-1", "a rollback of this database was interrupted: finish it with alembic downgrade -1"),
+        ("downgrade", "-1", "a rollback of this database was interrupted: finish it with alembic downgrade 000"),
     ],
 )
 def test_an_upgrade_and_a_rollback_end_before_a_widening(

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.models import DEFAULT_BUSINESS_ID, Customer
 from tests.conftest import MakeDatabase
+from tests.interruptions import connection_lost_before
 from tests.support import alembic_process, engine_of, execute, load_legacy, migrate, paste, scalar, wait_until
-from tests.test_interruption import connection_lost_before
 from tests.widening import SCALE, TEAM, definition, leftovers, sequences, types, values, widen
 
 INSERT = "INSERT INTO customers (whatsapp_id, name, created_at, updated_at) VALUES ('{}', 'new', now(), now())"

@@ -7,10 +7,9 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.support import execute, paste, run_alembic, state
-from tests.widening import SCALE, types, widen
+from tests.widening import NOTHING, SCALE, commands, types, widen
 
 AUDIT = "CREATE TABLE audit (LIKE customers); CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} RETURN NULL; END $$; CREATE TRIGGER audit AFTER INSERT ON customers FOR EACH ROW EXECUTE FUNCTION audit()"  # fmt: skip
-NOTHING = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
 COUNTS = "function audit() counts the columns of customers"
 TRIGGER = 'DROP TRIGGER audit ON "customers"'
 
@@ -104,11 +103,6 @@ OBSTACLES = {
         None,
     ),
 }
-
-
-def commands(said: str) -> list[str]:
-    """What a refusal says to run, in its order."""
-    return re.findall(r": run ([^;]+);$", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", OBSTACLES)

@@ -5,8 +5,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from app.tenancy.report import report
+from tests.interruptions import connection_lost_before
 from tests.support import engine_of, execute
-from tests.test_interruption import connection_lost_before
 from tests.widening import widen
 
 

@@ -132,3 +132,11 @@ def leftovers(url: URL) -> list[tuple[Any, ...]]:
         "FROM pg_constraint WHERE conname LIKE '%widen%' UNION ALL SELECT attname FROM pg_attribute "
         "WHERE attname LIKE '%widen%' OR attname LIKE '%narrow%'",
     )
+
+
+def commands(said: str) -> list[str]:
+    """What a refusal says to run, in its order."""
+    return re.findall(r": run ([^;]+);$", said, re.MULTILINE)
+
+
+NOTHING = "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "

@@ -20,10 +20,10 @@ from app.tenancy.migration.names import quoted
 from app.tenancy.migration.ops import has_column
 from app.tenancy.migration.scripts import query
 from app.tenancy.migration.steps import (
-    _gave_up,
     dollar_quoted,
     emit,
     emit_statements,
+    gave_up,
     literal,
     notice,
     options,
@@ -163,7 +163,7 @@ class Widening:
             "pages": str(PAGES),
         }
         if name == "chunks":
-            values["gave_up"], values["blocker"] = _gave_up(self.t, others="false")
+            values["gave_up"], values["blocker"] = gave_up(self.t, others="false")
             values |= {"wait": f"{options().lock_wait:g}", "first": ":first:", "last": ":last:"}
             values["chunk"] = query("widen_chunk.sql", **values)
         return query(f"widen_{name}.sql", **values)
