@@ -78,11 +78,19 @@ def held_on(table: str, sequences: str) -> str:
  WHERE c.oid = to_regclass({literal(table)}) OR relkind = 'S' AND c.oid IN ({sequences})"""
 
 
+def held_on_function(function: str) -> str:
+    """SQL query (kind, name, owner, acl): the function, which has the types of its arguments in its name."""
+    return (
+        "SELECT 'FUNCTION' AS kind, oid::regprocedure::text AS name, proowner AS owner, "
+        f"coalesce(proacl, acldefault('f', proowner)) AS acl FROM pg_proc WHERE oid = to_regprocedure({literal(function)})"
+    )
+
+
 def revoke_all(objects: str, when: str = "grantee <> owner") -> str:
     """SQL query of statements that take every privilege on some objects.
 
     Args:
-        objects: SQL query (kind, name, owner, acl), such as `held_on`.
+        objects: SQL query (kind, name, owner, acl), such as `held_on` and `held_on_function`.
         when: SQL condition on a row of it and `grantee`: from whom.
     """
     return f"""SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, {GRANTEE})

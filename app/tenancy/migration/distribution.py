@@ -5,12 +5,13 @@ distributes them. What differs from the models is written here once, for both re
 the drift check.
 """
 
+from app.tenancy.migration import access, state
 from app.tenancy.migration.steps import emit, emit_statements, literal
 
-TABLES = ("customers", "conversations")
+TABLES = state.OLD_TABLES
 """The tables that are distributed by business_id, in this order: the second lies where the first does."""
 
-REFERENCE_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
+REFERENCE_TABLES = state.NEW_TABLES
 """The tables of which every node has a copy."""
 
 NUMBER_KEY = "fk_conversations_whatsapp_numbers"
@@ -40,7 +41,6 @@ UNDO_FIRST = (
 
 WRAPPED = "(SELECT current_business_id())"
 FLAT = "current_business_id()"
-COLLEAGUE = "EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = {})"
 
 IS_COLLEAGUE = (
     "CREATE OR REPLACE FUNCTION is_colleague(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SET search_path = '' AS "
@@ -102,11 +102,7 @@ def grant_insert_on_shards(table: str) -> None:
 def create_is_colleague() -> None:
     """The function that stands for the subquery of the policy of users."""
     emit_statements(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
-    emit_statements(
-        "SELECT format('REVOKE ALL ON FUNCTION is_colleague(uuid) FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
-        "ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
-        "WHERE pg_proc.oid = to_regprocedure('is_colleague(uuid)') AND grantee <> proowner GROUP BY grantee"
-    )
+    emit_statements(access.revoke_all(access.held_on_function("is_colleague(uuid)")))
     emit("GRANT EXECUTE ON FUNCTION is_colleague(uuid) TO app_tenant, app_service")
 
 

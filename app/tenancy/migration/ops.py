@@ -45,9 +45,7 @@ def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
     for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
         emit(sql)
-        made = f"SELECT * FROM pg_proc WHERE oid = to_regprocedure({literal(function)})"
-        acl = "'FUNCTION' AS kind, oid::regprocedure AS name, proowner AS owner, coalesce(proacl, acldefault('f', proowner)) AS acl"
-        emit_statements(access.revoke_all(f"SELECT {acl} FROM ({made}) AS made"))
+        emit_statements(access.revoke_all(access.held_on_function(function)))
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
 
 

@@ -58,6 +58,7 @@ class Options:
 
 
 _together: ContextVar[list[str] | None] = ContextVar("together", default=None)
+_conditions: ContextVar[list[str] | None] = ContextVar("conditions", default=None)
 
 
 def options() -> Options:
@@ -203,6 +204,17 @@ def count(work: Callable[..., None]) -> int:
         impl.as_sql, impl.output_buffer = outer
 
 
+def conditions(work: Callable[..., None]) -> list[str]:
+    """The SQL conditions that are true once the steps of the work were carried out; it is thrown away, as by `count`."""
+    asked: list[str] = []
+    token = _conditions.set(asked)
+    try:
+        count(work)
+    finally:
+        _conditions.reset(token)
+    return [done for done in asked if done != ALWAYS]
+
+
 @contextmanager
 def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
     """Collect the operations of the block into one DO statement that asks the catalogue whether it is done.
@@ -221,6 +233,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
             sentence that names table, pid, user, age and query start.
     """
+    if (asked := _conditions.get()) is not None:
+        asked.append(done)
     impl = op.get_context().impl
     outer = impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds
     body = StringIO()

@@ -6,7 +6,7 @@ The version table carries a mark, a CHECK that only this schema gives it: a `001
 from collections.abc import Iterable
 from typing import Any
 
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
@@ -20,7 +20,7 @@ from app.tenancy.migration.state import (
     STATE,
     UPGRADING,
 )
-from app.tenancy.migration.steps import emit, emit_statements, literal
+from app.tenancy.migration.steps import conditions, emit, emit_statements, literal, refuse
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
@@ -48,6 +48,10 @@ HAND_MADE = (
     "run python -m app.tenancy.repair"
 )
 ELSEWHERE = "{table} says %s, but the database is at %s: run alembic stamp %2$s, then the same command again"
+UNDONE = (
+    "nothing was stamped, for a step of {revision} was not carried out here: run alembic upgrade {revision}, which "
+    "carries out what is missing"
+)
 NOT_THERE = "nothing was stamped, for the database is not at %s: run alembic stamp %s"
 
 WIDENING = f"""SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
@@ -157,6 +161,18 @@ BEGIN
         RAISE EXCEPTION '%', refusal;
     END IF;
 END $version$""")
+
+
+def refuse_undone(revision: Script) -> None:
+    """Stop a stamp of a revision after ours where a step of it was not carried out.
+
+    Only one that is made of steps alone (`steps_only`) can be asked.
+    """
+    if revision.revision in REVISIONS or not getattr(revision.module, "steps_only", False):
+        return
+    sentence = literal(UNDONE.format(revision=revision.revision))
+    done = " AND ".join(f"({condition})" for condition in conditions(revision.module.upgrade))
+    refuse(f"CASE WHEN NOT ({done or 'true'}) THEN {sentence} END")
 
 
 def keep_mark(*, ctx: Any, step: Any, heads: set[str], run_args: object) -> None:
