@@ -103,8 +103,8 @@ def compare_mixins(
 
 
 _THERE = text(
-    "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(:table) AND tgname = 'set_updated_at') AS trigger,"
-    " EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(:table) AND polname = 'app_tenant') AS policy"
+    "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(:table) "
+    "AND tgname = 'set_updated_at') AS trigger, EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(:table) AND polname = 'app_tenant') AS policy"
 )
 
 

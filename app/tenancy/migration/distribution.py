@@ -42,7 +42,8 @@ UNDO_FIRST = (
 WRAPPED = "(SELECT current_business_id())"
 FLAT = "current_business_id()"
 
-IS_COLLEAGUE = (
+IS_COLLEAGUE = "is_colleague(uuid)"
+CREATE_IS_COLLEAGUE = (
     "CREATE OR REPLACE FUNCTION is_colleague(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SET search_path = '' AS "
     "$function$ SELECT EXISTS (SELECT FROM %1$I.user_businesses AS member WHERE member.user_id = $1 "
     "AND member.business_id = %1$I.current_business_id()) $function$"
@@ -101,9 +102,9 @@ def grant_insert_on_shards(table: str) -> None:
 
 def create_is_colleague() -> None:
     """The function that stands for the subquery of the policy of users."""
-    emit_statements(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
-    emit_statements(access.revoke_all(access.held_on_function("is_colleague(uuid)")))
-    emit("GRANT EXECUTE ON FUNCTION is_colleague(uuid) TO app_tenant, app_service")
+    emit_statements(f"SELECT format({literal(CREATE_IS_COLLEAGUE)}, current_schema())")
+    emit_statements(access.revoke_all(access.held_on_function(IS_COLLEAGUE)))
+    emit(f"GRANT EXECUTE ON FUNCTION {IS_COLLEAGUE} TO app_tenant, app_service")
 
 
 def add_number_keys(not_valid: str = " NOT VALID") -> None:

@@ -29,8 +29,7 @@ from app.tenancy.migration.catalogue import Catalogue, Item, catalogue, search_p
 from app.tenancy.migration.names import quoted
 from app.tenancy.migration.openings import openings, undeclared
 
-IS_COLLEAGUE = "is_colleague(uuid)"
-FUNCTIONS = ("current_business_id()", "set_updated_at()", IS_COLLEAGUE)
+FUNCTIONS = (*ops.FUNCTIONS, distribution.IS_COLLEAGUE)
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def was_confined(connection: Connection, memory: Memory, schema: str, table: str
 def former_policies(
     connection: Connection, declared: Declared, schema: str, scratch: str, restrictive: dict[str, str]
 ) -> list[str]:
-    """The statements that make the policy of the roles that worked with the adopted tables before, in the scratch schema."""
+    """Statements that make the policy of who worked with the adopted tables before, in the scratch schema."""
     statements: list[str] = []
     with search_path(connection, "pg_catalog"):
         for table in declared.adopted:
@@ -270,7 +269,8 @@ def former_policies(
 def serials(connection: Connection, declared: Declared, schema: str) -> list[str]:
     """The adopted tables whose id is numbered by a DEFAULT over a sequence, not as an identity."""
     query = text("""
-        SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace JOIN pg_attribute AS a ON attrelid = pg_class.oid
+        SELECT relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+          JOIN pg_attribute AS a ON attrelid = pg_class.oid
           JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
          WHERE nspname = :schema AND relname = ANY (:adopted) AND attname = 'id' AND attidentity = ''""")
     with search_path(connection, "pg_catalog"):

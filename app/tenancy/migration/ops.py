@@ -35,6 +35,8 @@ BEGIN
     RETURN NEW;
 END $function$"""
 
+FUNCTIONS = {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}
+
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
 
 TENANT_ROWS = "business_id = (SELECT current_business_id())"
@@ -43,7 +45,7 @@ TENANT_ROWS = "business_id = (SELECT current_business_id())"
 
 def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
-    for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
+    for function, sql in FUNCTIONS.items():
         emit(sql)
         emit_statements(access.revoke_all(access.held_on_function(function)))
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
@@ -237,7 +239,8 @@ def equal_index(table: str, column: str) -> str:
     """SQL expression: a plain index of the column, whatever its name."""
     return (
         f"(SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass({literal(table)}) "
-        f"AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
+        "AND indisvalid AND NOT indisunique AND NOT indisexclusion "
+        f"AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
     )
 
 
@@ -303,7 +306,7 @@ def refuse_values(table: str, column: str) -> None:
     )
     refuse(
         f"""(SELECT format({literal(asked.replace("%", "%%").replace("(%%s)::%%s", "(%s)::%s"))},
-                CASE WHEN pg_get_expr(adbin, adrelid) LIKE '%(%' THEN 'NULL' ELSE coalesce(pg_get_expr(adbin, adrelid), 'NULL') END,
+                coalesce(CASE WHEN pg_get_expr(adbin, adrelid) NOT LIKE '%(%' THEN pg_get_expr(adbin, adrelid) END, 'NULL'),
                 format_type(atttypid, atttypmod))
    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
   WHERE attrelid = to_regclass({literal(table)}) AND attname = {literal(column)} AND attgenerated = '')"""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from app.tenancy.errors import reason
 from app.tenancy.migration import access, distribution, ops, same
 from app.tenancy.migration.catalogue import Catalogue, Item
-from app.tenancy.migration.drift import IS_COLLEAGUE, Declared, Drift, Findings, find_drift
+from app.tenancy.migration.drift import Declared, Drift, Findings, find_drift
 from app.tenancy.migration.names import quoted, short
 from app.tenancy.migration.scripts import query
 from app.tenancy.migration.steps import ALWAYS, emit, emit_statements, literal, step, step_per_statement
@@ -74,7 +74,7 @@ def create_functions(drift: Drift, target: Target) -> None:
     """The functions with their privileges, that of the form that Citus takes among them."""
     with step("functions", done=ALWAYS):
         ops.create_functions()
-        if (Item("function", name=IS_COLLEAGUE), "definition") in target.expected:
+        if (Item("function", name=distribution.IS_COLLEAGUE), "definition") in target.expected:
             distribution.create_is_colleague()
 
 

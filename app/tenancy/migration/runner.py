@@ -29,7 +29,8 @@ RUNNER_LOCK = 0x77615F736368656D
 WHO_RUNS = """
     SELECT format(' (pid %%s of user %%s, since %%s)', pid, usename, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
       FROM pg_locks JOIN pg_stat_activity USING (pid)
-     WHERE locktype = 'advisory' AND granted AND classid = (%s >> 32)::oid AND objid = (%s & 4294967295)::oid AND objsubid = 1
+     WHERE locktype = 'advisory' AND granted
+       AND classid = (%s >> 32)::oid AND objid = (%s & 4294967295)::oid AND objsubid = 1
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 SESSION_DEFAULTS = (
@@ -232,7 +233,8 @@ def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]
 
 
 _ASK_SETTINGS = """
-    SELECT array_agg(name), array_agg(pg_catalog.current_setting(name, true)) FROM pg_catalog.unnest(%s::text[]) AS name"""
+    SELECT array_agg(name), array_agg(pg_catalog.current_setting(name, true))
+      FROM pg_catalog.unnest(%s::text[]) AS name"""
 _RESTORE_SETTINGS = """
     SELECT pg_catalog.set_config(name, value, false)
       FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s (name, value)

@@ -24,7 +24,7 @@ def holds_all_of(found: str, expected: str) -> bool:
 
 
 def is_wider(wide: str, narrow: str) -> bool:
-    """Whether a change from `narrow` to `wide` loses nothing and rewrites nothing: a longer varchar, or text for one."""
+    """Whether a change from `narrow` to `wide` loses and rewrites nothing: a longer varchar, or text for one."""
     return 0 < _width(narrow) < _width(wide)
 
 

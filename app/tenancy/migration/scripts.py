@@ -1,4 +1,4 @@
-"""SQL that is longer than a line, kept in files: a revision's beside the folder of the revisions, the tools' own beside them."""
+"""SQL that is longer than a line, kept in files: a revision's in `alembic/sql`, the tools' own in `sql` beside them."""
 
 import re
 from collections.abc import Mapping

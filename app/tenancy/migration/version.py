@@ -88,6 +88,7 @@ def untrue(script: ScriptDirectory, table: str, recorded: str, move: str = "look
     def says(sentence: str, *values: str) -> str:
         return f"format({literal(sentence.format(table=table))}, {', '.join(values)})"
 
+    levels_of = ", ".join(f"({literal(revision)}, {level})" for revision, level in known.items())
     # What is lost is asked of the level that is, or is to be, recorded.
     level, name = (str(target), literal(("base", *REVISIONS)[target])) if move == "stamp" else ("level", "says")
     whose = f"""
@@ -95,7 +96,8 @@ def untrue(script: ScriptDirectory, table: str, recorded: str, move: str = "look
     WHEN unknown IS NOT NULL THEN {says(UNKNOWN, "unknown")}"""
     lost = f"""
     WHEN {level} > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN {says(LOST, name, "old_lost")}
-    WHEN {level} = 2 AND state IN ('{MULTI}', '{UPGRADING}') AND new_lost IS NOT NULL THEN {says(LOST, name, "new_lost")}
+    WHEN {level} = 2 AND state IN ('{MULTI}', '{UPGRADING}') AND new_lost IS NOT NULL
+    THEN {says(LOST, name, "new_lost")}
     WHEN {level} = 2 AND state = '{SINGLE}' AND new_lost IS NULL AND extended THEN {says(HAND_MADE, name)}"""
     true = f"""
     WHEN NOT CASE state WHEN '{SINGLE}' THEN level = 0 OR level = 1 AND at = '000'
@@ -119,8 +121,7 @@ END
                        WHEN state = '{UPGRADING}' OR has_old THEN '000' ELSE 'base' END AS at
           FROM (SELECT {STATE} AS state,
                        coalesce(nullif(array_to_string({recorded}, ', '), ''), 'nothing') AS says,
-                       coalesce((SELECT max(n) FROM (VALUES {", ".join(f"({literal(r)}, {n})" for r, n in known.items())}) AS known (id, n)
-                                  WHERE id = ANY ({recorded})), 0) AS level,
+                       coalesce((SELECT max(n) FROM (VALUES {levels_of}) AS known (id, n) WHERE id = ANY ({recorded})), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest({recorded}) AS id
                          WHERE id NOT IN ({", ".join(map(literal, known))})) AS unknown,
                        {ops.has_constraint(table, MARK)} AS marked,
@@ -132,7 +133,8 @@ END
 
 
 def _lost(tables: Iterable[str]) -> str:
-    return f"SELECT string_agg(name, ', ') FROM unnest('{{{','.join(tables)}}}'::text[]) AS name WHERE to_regclass(name) IS NULL"
+    names = f"unnest('{{{','.join(tables)}}}'::text[]) AS name"
+    return f"SELECT string_agg(name, ', ') FROM {names} WHERE to_regclass(name) IS NULL"
 
 
 def refuse_untrue(move: str, target: int = 0, *, purge: bool = False) -> None:

@@ -9,8 +9,8 @@ text means the wide column after.
 Until that transaction the old column is what counts. Nothing is remembered anywhere but in the catalogue: the same
 command goes on wherever a run ended.
 
-The SQL is in `sql/widen_*.sql`. There t is the table, c the column, n its twin, and keeper what keeps the twin equal, as
-SQL names them; table, column, wide and kept are the same names without quotes.
+The SQL is in `sql/widen_*.sql`. There t is the table, c the column, n its twin, and keeper what keeps the twin equal,
+as SQL names them; table, column, wide and kept are the same names without quotes.
 """
 
 from dataclasses import dataclass
@@ -48,8 +48,8 @@ def refuse_to_widen(*columns: tuple[str, str]) -> None:
     if options().single_transaction:
         by_hand = "; ".join(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bigint" for table, column in columns)
         raise ValueError(
-            "Widening copies rows in many transactions, so that nobody waits: run it without -x single-transaction=yes, "
-            f"or in a quiet hour run {by_hand}; who uses the tables waits, about 10 s for a million rows."
+            "Widening copies rows in many transactions, so that nobody waits: run it without "
+            f"-x single-transaction=yes, or in a quiet hour run {by_hand}; who uses the tables waits, about 10 s for a million rows."
         )
     for table, column in columns:
         w = Widening(table, column)
@@ -81,7 +81,8 @@ def widen_to_bigint(table: str, column: str) -> None:
         )
         emit_statements(w.fill("begin"))
     step_per_statement(f"{name}: copy", w.fill("chunks"), table=w.t)
-    step_per_statement(f"{name}: vacuum and statistics", f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}", table=w.t)  # fmt: skip
+    vacuum = f"SELECT 'VACUUM (ANALYZE, TRUNCATE false) {w.t}' WHERE {w.unproved}"
+    step_per_statement(f"{name}: vacuum and statistics", vacuum, table=w.t)
     emit(w.fill("scratch"))
     ops.build_indexes(w.t, f"{name}: an index", w.fill("indexes"))
     missing = w.fill("constraints")
