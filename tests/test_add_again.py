@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.db import SessionLocal
 from app.tenancy import businesses as admin
+from tests.managing import TOKEN, refused
 from tests.support import rows, scalar
-from tests.test_manage import TOKEN, refused
 
 PHONE = "+573001234567"
 

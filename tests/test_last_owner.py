@@ -11,8 +11,8 @@ from app.db import SessionLocal, session_scope
 from app.models import Business
 from app.tenancy import businesses as admin
 from app.tenancy.businesses import AdministrationError
+from tests.managing import HASH
 from tests.support import execute, rows, wait_until
-from tests.test_manage import HASH
 
 OWNERS = "SELECT email FROM user_businesses JOIN users ON users.id = user_id WHERE role = 'owner' ORDER BY 1"
 Change = Callable[[Session, str], object]

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from app.db import SessionLocal
 from app.tenancy import personal_data
 from app.tenancy.businesses import AdministrationError
+from tests.managing import done
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, engine_of, execute, rows, scalar
-from tests.test_manage import done
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 HASH = "$2b$12$" + "x" * 53

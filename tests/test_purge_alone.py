@@ -9,8 +9,8 @@ from app.db import session_scope, tenant_session
 from app.models import Business
 from app.models.types import InvalidValueError
 from app.tenancy import businesses as admin
+from tests.managing import done, manage
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute, rows, scalar
-from tests.test_manage import done, manage
 
 LATER = "00000000-0000-0000-0000-0000000000b1"
 """A business whose name comes after that of the one with the setting."""

@@ -1,11 +1,8 @@
 """A rehearsal on a backup says what the migration would do, or what stops it, and touches nothing else."""
 
-import gzip
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +13,8 @@ from sqlalchemy import URL, make_url
 from app.tenancy.rehearse import PREFIX, Findings, main, report, verdict
 from app.tenancy.restore import restore, run_program
 from app.tenancy.script import BackupError
-from tests.support import ROOT, execute, pg_binary, plain, psql, rows, scalar
+from tests.rehearsals import dump, rehearse
+from tests.support import execute, plain, psql, rows, scalar
 
 FORMATS = ("plain", "custom", "directory", "tar", "gzip")
 
@@ -51,28 +49,6 @@ def supabase(make_database: Callable[..., URL], legacy_templates: dict[str, URL]
     done = psql(source, SUPABASE, "-v", "ON_ERROR_STOP=1")
     assert done.returncode == 0, done.stderr
     return source
-
-
-def dump(url: URL, folder: Path, form: str = "custom", *options: str) -> Path:
-    """A backup of the database in one of pg_dump's formats."""
-    path = folder / f"backup.{form}"
-    kind = "plain" if form == "gzip" else form
-    subprocess.run([pg_binary("pg_dump"), f"--format={kind}", f"--file={path}", *options, plain(url)], check=True)
-    if form == "gzip":
-        path.write_bytes(gzip.compress(path.read_bytes()))
-    return path
-
-
-def rehearse(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app.tenancy.rehearse", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -1,17 +1,13 @@
 """A rehearsal runs the revisions that the team runs, its own too, and never on the database that a file names."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
 
+from tests.rehearsals import dump, rehearse
 from tests.support import ROOT, plain, rows, scalar
-from tests.test_distributions import LATER
-from tests.test_rehearse import dump
 
 SCHEMA = f"""
 [alembic]
@@ -23,6 +19,20 @@ path_separator = newline
 prepend_sys_path = {ROOT}
 version_table = alembic_version_whatsapp
 sqlalchemy.url = postgresql://bot@127.0.0.1:1/live
+"""
+LATER = """
+from alembic import op
+
+revision = "002"
+down_revision = "001"
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE later (id int)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE later")
 """
 OF_THE_TEAM = """
 [alembic]
@@ -42,23 +52,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rehearse(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app.tenancy.rehearse", *arguments],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
 def test_the_teams_own_revision_and_version_table_are_rehearsed(
     project: Path, canonical: URL, make_database: Callable[[], URL]
 ) -> None:
     target = make_database()
-    done = rehearse(project, str(dump(canonical, project)), "--url", plain(target))
+    done = rehearse(str(dump(canonical, project)), "--url", plain(target), folder=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "It would work" in done.stdout
     assert "gives back differently" not in done.stdout
@@ -73,7 +71,7 @@ def test_another_alembic_is_refused_and_the_file_can_be_named(
     (project / "alembic.ini").rename(project / "schema.ini")
     (project / "alembic.ini").write_text(OF_THE_TEAM)
     backup = str(dump(canonical, project))
-    done = rehearse(project, backup, "--url", plain(make_database()))
+    done = rehearse(backup, "--url", plain(make_database()), folder=project)
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
         [
@@ -81,5 +79,5 @@ def test_another_alembic_is_refused_and_the_file_can_be_named(
             "rehearsal does not run: name the file with which you upgrade this schema, with --config."
         ],
     )
-    done = rehearse(project, backup, "--url", plain(make_database()), "--config", "schema.ini")
+    done = rehearse(backup, "--url", plain(make_database()), "--config", "schema.ini", folder=project)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,8 +9,8 @@ from sqlalchemy import URL
 from app.tenancy.rehearse import Alembic as Revisions
 from app.tenancy.rehearse import Findings, Rehearsal, report, verdict
 from app.tenancy.rehearsed_bot import another, sample_of
+from tests.rehearsals import dump
 from tests.support import execute, plain, rows
-from tests.test_rehearse import dump
 
 LOG = """
 CREATE TABLE daily (day date PRIMARY KEY, n int);

@@ -9,8 +9,8 @@ from sqlalchemy import URL
 from app.tenancy.rehearse import main
 from app.tenancy.restore import Restored, restore
 from app.tenancy.script import BackupError
+from tests.rehearsals import dump
 from tests.support import execute, plain, rows, scalar
-from tests.test_rehearse import dump
 
 BEYOND = {
     "CREATE ROLE": "CREATE ROLE canary_made SUPERUSER LOGIN PASSWORD 'x';",

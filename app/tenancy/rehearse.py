@@ -312,8 +312,6 @@ def report(found: Findings, backups: list[Path]) -> str:
             f"- Disk: {_mb(found.size['before'])} before, {_mb(found.size['after'])} after the upgrade "
             f"({_mb(found.size['indexes'])} more of indexes), {_mb(max(peak, found.size['after']))} at most"
         )
-    if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
-        lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
     for table, why in found.refused.items():
         lines.append(
             f"- The bot wrote no rows into {table}: a copy of a row was refused before the upgrade, too: {why}"
@@ -322,6 +320,8 @@ def report(found: Findings, backups: list[Path]) -> str:
         lines.append(
             f"- Not compared, for your triggers wrote there meanwhile: {', '.join(sorted(found.not_compared))}"
         )
+    if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
+        lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
     if found.notices:
         lines += ["", "What the upgrade says beforehand:", "", *(f"- {line}" for line in found.notices)]
     if found.differences and works:

@@ -48,7 +48,8 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.loc
                 if set(heads) != set(script.get_heads()):
                     at = ", ".join(heads) or "no revision"
                     raise CommandError(
-                        f"The database is at {at}, and only the newest revision is repaired: run alembic upgrade head first."
+                        f"The database is at {at}, and only the newest revision is repaired: "
+                        "run alembic upgrade head first."
                     )
                 opts = {
                     "schema_options": Options(lock_wait=lock_wait),

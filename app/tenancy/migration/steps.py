@@ -59,6 +59,7 @@ class Options:
 
 
 _together: ContextVar[list[str] | None] = ContextVar("together", default=None)
+_conditions: ContextVar[list[str] | None] = ContextVar("conditions", default=None)
 
 
 def options() -> Options:
@@ -204,6 +205,17 @@ def count(work: Callable[..., None]) -> int:
         impl.as_sql, impl.output_buffer = outer
 
 
+def conditions(work: Callable[..., None]) -> list[str]:
+    """The SQL conditions that are true once the steps of the work were carried out; it is thrown away, as by `count`."""
+    asked: list[str] = []
+    token = _conditions.set(asked)
+    try:
+        count(work)
+    finally:
+        _conditions.reset(token)
+    return [done for done in asked if done != ALWAYS]
+
+
 @contextmanager
 def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
     """Collect the operations of the block into one DO statement that asks the catalogue whether it is done.
@@ -222,6 +234,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
             sentence that names table, pid, user, age and query start.
     """
+    if (asked := _conditions.get()) is not None:
+        asked.append(done)
     impl = op.get_context().impl
     outer = impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds
     body = StringIO()
@@ -402,6 +416,11 @@ class ScriptImpl(PostgresqlImpl):
     def render_ddl_sql_expr(self, *expression: Any, **kw: Any) -> str:
         """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
         return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
+
+    def adjust_reflected_dialect_options(self, reflected_object: Any, kind: str) -> dict[str, Any]:
+        """What is reflected of a CHECK, under the names that SQLAlchemy takes it by."""
+        options = super().adjust_reflected_dialect_options(reflected_object, kind)
+        return {key if key.startswith("postgresql_") else f"postgresql_{key}": v for key, v in options.items()}
 
     def compare_check_constraint(
         self, metadata_constraint: CheckConstraint, reflected_constraint: CheckConstraint
