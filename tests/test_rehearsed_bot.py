@@ -41,8 +41,8 @@ OWN = {
 }
 
 
-OBSTACLES = {"a CHECK on the id", "a foreign key"}
-"""What has to go before the upgrade, which names it."""
+OBSTACLES = {"a CHECK on the id", "a foreign key", "a unique one"}
+"""What the upgrade or the check names, with what to do about it."""
 
 
 @pytest.fixture
