@@ -206,6 +206,22 @@ def test_roles_are_made_of_the_names_that_the_server_misses(
     assert rows(source, query) == [(len(made), False)]
 
 
+def test_a_login_without_rights_restores_into_a_database_of_any_name(source: URL, server: URL, tmp_path: Path) -> None:
+    backup = dump(source, tmp_path, "plain")
+    backup.write_text(backup.read_text() + "GRANT SELECT ON public.customers TO canary_reader;\n")
+    execute(
+        server, "CREATE ROLE canary_login LOGIN CREATEROLE", 'CREATE DATABASE "canary %s-staging" OWNER canary_login'
+    )
+    try:
+        url = server.set(database="canary %s-staging", username="canary_login", password=None)
+        result = restore([backup], url, tmp_path)
+        assert result.roles == ["canary_reader"]
+        assert rows(url, "SELECT * FROM customers ORDER BY id") == rows(source, "SELECT * FROM customers ORDER BY id")
+        assert scalar(url, "SHOW search_path") == "public"
+    finally:
+        execute(server, 'DROP DATABASE "canary %s-staging" WITH (FORCE)')
+
+
 def test_a_routine_with_a_body_of_sql_is_one_statement(
     source: URL, restored: Callable[[Path], tuple[URL, Restored]], tmp_path: Path
 ) -> None:
