@@ -5,7 +5,7 @@ from app.tenancy.migration import state
 from app.tenancy.migration.drift import Declared
 
 
-def declared(version_table: str = "alembic_version") -> Declared:
+def declared(version_table: str = state.VERSION_TABLE) -> Declared:
     """What the models declare, with your own among them where `models` of alembic.ini names them.
 
     Args:

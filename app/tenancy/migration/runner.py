@@ -21,6 +21,7 @@ from app.tenancy.errors import reason
 from app.tenancy.migration.access import NOTHING_PLANTED
 from app.tenancy.migration.names import ident
 from app.tenancy.migration.progress import say
+from app.tenancy.migration.state import VERSION_TABLE
 from app.tenancy.migration.steps import LOCK_TIMEOUT, Options, literal
 
 RUNNER_LOCK = 0x77615F736368656D
@@ -151,7 +152,7 @@ def version_table() -> str:
     Raises:
         CommandError: it is not a plain name.
     """
-    name = str(context.config.get_main_option("version_table", "alembic_version"))
+    name = str(context.config.get_main_option("version_table", VERSION_TABLE))
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", name):
         raise refusal(f"version_table = {name} in alembic.ini is not a plain name: use small letters, digits and _.")
     return name

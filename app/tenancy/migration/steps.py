@@ -33,6 +33,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from alembic import op
 from app.tenancy.migration.progress import heading, headings, running, say
+from app.tenancy.migration.state import VERSION_TABLE
 
 FIRST_TRY = "2s"
 """How long a try of a step waits for its first lock, behind which the bot does not queue."""
@@ -453,7 +454,7 @@ class ScriptImpl(PostgresqlImpl):
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
-        table = self.context_opts.get("version_table", "alembic_version")
+        table = self.context_opts.get("version_table", VERSION_TABLE)
         text = re.sub(rf"^CREATE TABLE (?={table} )", "CREATE TABLE IF NOT EXISTS ", text)
         first = rf"^(INSERT INTO {table} .*) VALUES \((.*?)\).*;"
         super().static_output(re.sub(first, rf"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM {table});", text))
