@@ -23,10 +23,10 @@ if hasattr(context.config.cmd_opts, "raiseerr") and "app" not in sys.modules and
 import app.models
 from app.db import command_engine, database_url, parse_url
 from app.tenancy.declared import declared
+from app.tenancy.environment import import_models, use_project
 from app.tenancy.migration import autogenerate, drift, path, runner, same, version
 from app.tenancy.migration.progress import be_quiet, say
 from app.tenancy.report import place, report
-from app.tenancy.settings import import_models, use_project
 
 GIVEN_URL = context.config.get_main_option("sqlalchemy.url")
 SOURCE = "sqlalchemy.url" if GIVEN_URL else "DATABASE_URL"

@@ -19,7 +19,7 @@ from app.models.base import TENANT_SCOPE, TenantOwned, TenantScopeError
 from app.tenancy import connection as tenancy
 from app.tenancy import pool
 from app.tenancy.embedded import project_url
-from app.tenancy.settings import get_settings
+from app.tenancy.environment import get_settings
 
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,

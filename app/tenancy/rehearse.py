@@ -25,13 +25,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import command_engine, parse_url
 from app.tenancy.embedded import embedded_url
+from app.tenancy.environment import alembic_config, project_folder, version_table
 from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
 from app.tenancy.migration.state import OLD_TABLES
 from app.tenancy.rehearsed_bot import Bot, Sample, sample_of
 from app.tenancy.restore import Restored, libpq, printable, restore, run_program
 from app.tenancy.script import BackupError
-from app.tenancy.settings import alembic_config, project_folder, version_table
 
 PREFIX = "whatsapp-bot-rehearsal-"
 """Of the folder of a rehearsal; the process's id follows, by which the next one finds what a killed one left."""

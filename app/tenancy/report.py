@@ -9,11 +9,11 @@ from sqlalchemy import Connection, text
 from app.db import command_engine, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
+from app.tenancy.environment import alembic_config, get_settings, import_models, version_table
 from app.tenancy.errors import exit_status
 from app.tenancy.migration.state import FINISH_WITH, OLD_TABLES, STATE, VERSION_TABLE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
-from app.tenancy.settings import alembic_config, get_settings, import_models, version_table
 
 
 def place(connection: Connection, table: str = VERSION_TABLE) -> tuple[str, str]:
