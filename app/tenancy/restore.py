@@ -228,7 +228,7 @@ class _Restorer:
         for session in (self.session, self.roles):
             session.autocommit = True
         # Triggers have done their work in the rows of a backup, and a missing role is known by an error's words.
-        for setting in ("session_replication_role = replica", "lc_messages = 'C'"):
+        for setting in ("synchronous_commit = off", "session_replication_role = replica", "lc_messages = 'C'"):
             with suppress(psycopg2.errors.InsufficientPrivilege):
                 self.send(f"SET {setting}".encode())
 

@@ -64,7 +64,7 @@ _TOKEN = re.compile(
   | (?P<literal>
       [eE] '(?:[^'\\]|\\.|'')*+'
         (?: (?:[ \t\f\v]|--[^\r\n]*)*+ [\r\n] (?:\s+|--[^\r\n]*[\r\n])*+ '(?:[^'\\]|\\.|'')*+' )*+
-    | (?: [bBxXnN] | [uU]& )? '(?:[^']|'')*+'
+    | (?: [bBxXnN] | [uU]& )? '(?:[^']++|'')*+'
     | (?: [uU]& )? "(?:[^"]|"")*+"
     | [0-9][0-9.]*
     )
@@ -74,6 +74,16 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """The tokens of PostgreSQL, as far as they tell where a statement ends (src/backend/parser/scan.l)."""
+
+_IDENTIFIER = r"(?:[a-z_][a-z0-9_]*+|\"(?:[^\"]|\"\")*+\")"
+_VALUE = r"(?:'[^']*+(?:''[^']*+)*+'|-?[0-9][0-9.]*+|NULL|DEFAULT|true|false)"
+_ROW = rf"\(\s*+{_VALUE}(?:\s*+,\s*+{_VALUE})*+\s*+\)"
+_INSERT = re.compile(
+    rf"INSERT\s++INTO\s++(?:(?P<schema>{_IDENTIFIER})(?P<dot>\.))?(?P<table>{_IDENTIFIER})\s*+"
+    rf"(?:\(\s*+{_IDENTIFIER}(?:\s*+,\s*+{_IDENTIFIER})*+\s*+\)\s*+)?(?:OVERRIDING (?:SYSTEM|USER) VALUE\s++)?"
+    rf"VALUES\s*+{_ROW}(?:\s*+,\s*+{_ROW})*+(?: ON CONFLICT DO NOTHING)?;".encode()
+)
+"""INSERT as pg_dump writes it, of simple literals alone: read in one go, for a backup may hold millions of them."""
 
 _COMMENT = re.compile(rb"/\*|\*/")
 
@@ -94,6 +104,10 @@ def read(script: mmap, name: str) -> Iterator[Statement]:
             position = first.end()
         elif script[position : position + 1] == b"\\":
             position = _restriction(script, position, name)
+        elif (insert := _INSERT.match(script, position)) is not None:
+            position = insert.end()
+            parts = [b"INSERT", b"INTO", *filter(None, (insert["schema"], insert["dot"], insert["table"])), b"VALUES"]
+            yield Statement(insert[0], parts)
         else:
             statement, position = _statement(script, position, name)
             if statement is not None:
@@ -238,7 +252,7 @@ _SETTINGS = frozenset(
     b"STATEMENT_TIMEOUT LOCK_TIMEOUT IDLE_IN_TRANSACTION_SESSION_TIMEOUT TRANSACTION_TIMEOUT CLIENT_ENCODING "
     b"STANDARD_CONFORMING_STRINGS CHECK_FUNCTION_BODIES XMLOPTION CLIENT_MIN_MESSAGES ROW_SECURITY SEARCH_PATH "
     b"DEFAULT_TABLESPACE DEFAULT_TABLE_ACCESS_METHOD DEFAULT_TOAST_COMPRESSION DATESTYLE INTERVALSTYLE TIMEZONE "
-    b"EXTRA_FLOAT_DIGITS BYTEA_OUTPUT ESCAPE_STRING_WARNING SYNCHRONOUS_COMMIT MAINTENANCE_WORK_MEM".split()
+    b"EXTRA_FLOAT_DIGITS BYTEA_OUTPUT ESCAPE_STRING_WARNING MAINTENANCE_WORK_MEM".split()
 )
 """Settings of a session that a backup may set."""
 
