@@ -1,4 +1,4 @@
-"""A rehearsal's bot writes what the database takes from the real one: no column, CHECK or trigger makes a false alarm."""
+"""A rehearsal's bot writes what the database takes: no column, CHECK or trigger of the team makes a false alarm."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +24,13 @@ CREATE {kind} count_message AFTER INSERT ON conversations {deferred} FOR EACH RO
 """
 
 OWN = {
-    "a NOT NULL column": "ALTER TABLE customers ADD address text NOT NULL DEFAULT 'x'; ALTER TABLE customers ALTER address DROP DEFAULT",
+    "a NOT NULL column": "ALTER TABLE customers ADD address text NOT NULL DEFAULT 'x'; "
+    "ALTER TABLE customers ALTER address DROP DEFAULT",
     "a unique one": "ALTER TABLE customers ADD phone text; UPDATE customers SET phone = '+57300' || 1000000 + id; "
     "ALTER TABLE customers ALTER phone SET NOT NULL, ADD UNIQUE (phone)",
     "a CHECK on the name": "UPDATE customers SET name = 'Ana'; ALTER TABLE customers ADD CHECK (length(name) > 1)",
     "a CHECK on the id": "ALTER TABLE customers ADD CHECK (whatsapp_id ~ '^57[0-9]+$')",
-    "a CHECK on a column that may be null": "ALTER TABLE conversations ADD kind text CHECK (kind IS NOT NULL) DEFAULT 'x'; "
+    "a CHECK on a nullable column": "ALTER TABLE conversations ADD kind text CHECK (kind IS NOT NULL) DEFAULT 'x'; "
     "ALTER TABLE conversations ALTER kind DROP DEFAULT",
     "a foreign key": "ALTER TABLE conversations ADD FOREIGN KEY (whatsapp_id) REFERENCES customers (whatsapp_id)",
     "names with % and :": "ALTER TABLE customers ADD \"100 % :total\" text NOT NULL DEFAULT 'x'; "

@@ -1,4 +1,4 @@
-"""A restore reaches nothing beyond its database: whatever a backup holds, and whatever a customer wrote in a message."""
+"""A restore reaches nothing beyond its database, whatever a backup holds or a customer wrote in a message."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,7 +194,8 @@ def test_roles_are_made_of_the_names_that_the_server_misses(
     backup = dump(source, tmp_path, "plain")
     backup.write_text(
         backup.read_text()
-        + f"ALTER TABLE public.notes OWNER TO {quoted[0]};\nGRANT SELECT ON TABLE public.notes TO {quoted[1]}, {quoted[2]};\n"
+        + f"ALTER TABLE public.notes OWNER TO {quoted[0]};\n"
+        + f"GRANT SELECT ON TABLE public.notes TO {quoted[1]}, {quoted[2]};\n"
         + f"CREATE POLICY p ON public.notes TO {quoted[3]} USING (true);\n"
         + "ALTER DEFAULT PRIVILEGES FOR ROLE canary_maker GRANT SELECT ON TABLES TO canary, canary_reader;\n"
     )
@@ -232,7 +233,8 @@ def test_a_routine_with_a_body_of_sql_is_one_statement(
     assert scalar(copy, "SELECT choose(true)") == 3
     assert result.left_out == []
     # CASE is a name here: a reader that counts it as the beginning of something reads on too far.
-    hidden = "CREATE FUNCTION public.f() RETURNS int BEGIN ATOMIC SELECT 1 case; END; ALTER ROLE canary SUPERUSER; SELECT 1; END;"
+    function = "CREATE FUNCTION public.f() RETURNS int BEGIN ATOMIC SELECT 1 case; END;"
+    hidden = f"{function} ALTER ROLE canary SUPERUSER; SELECT 1; END;"
     backup.write_text(backup.read_text() + hidden)
     with pytest.raises(BackupError, match="has a function that cannot be read"):
         restored(backup)

@@ -335,7 +335,8 @@ def report(found: Findings, backups: list[Path]) -> str:
         lines += ["", f"Roles created for the rehearsal: {', '.join(map(printable, found.restored.roles))}."]
     lines += [
         "",
-        "The server's own settings are not in a backup: the rehearsal takes its TimeZone for UTC, and ran as a superuser.",
+        "The server's own settings are not in a backup: the rehearsal takes its TimeZone for UTC, "
+        "and its own server runs it as a superuser.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -413,7 +414,8 @@ def _given_server(url: str) -> URL:
         raise BackupError(f"The database of --url cannot be reached: {reason(error)}.") from None
     if held:
         raise BackupError(
-            f"The database {parsed.database} of --url is not empty: create one for the rehearsal, with CREATE DATABASE rehearsal."
+            f"The database {parsed.database} of --url is not empty: "
+            "create one for the rehearsal, with CREATE DATABASE rehearsal."
         )
     return parsed
 

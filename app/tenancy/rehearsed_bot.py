@@ -123,7 +123,8 @@ def _copies(cursor: Cursor, table: str, sample: Sample) -> Iterator[dict[str, st
 
 def _is_known(cursor: Cursor, whatsapp_id: str | None) -> bool:
     cursor.execute(
-        "SELECT FROM customers WHERE whatsapp_id = %(id)s UNION ALL SELECT FROM conversations WHERE whatsapp_id = %(id)s",
+        "SELECT FROM customers WHERE whatsapp_id = %(id)s "
+        "UNION ALL SELECT FROM conversations WHERE whatsapp_id = %(id)s",
         {"id": whatsapp_id},
     )
     return cursor.rowcount > 0

@@ -31,7 +31,7 @@ class Restored:
 
     schema: str = "public"
     roles: list[str] = field(default_factory=list)
-    """Roles that the backup names and the server lacked; they were created without a password, a login or attributes."""
+    """Roles that the backup names and the server lacked; they were created without login or attributes."""
     left_out: list[str] = field(default_factory=list)
     """What PostgreSQL refused or a rehearsal does not run, each once and with its reason."""
 

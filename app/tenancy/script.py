@@ -121,8 +121,8 @@ def _restriction(script: mmap, position: int, name: str) -> int:
     if command not in ("\\restrict", "\\unrestrict"):
         shown = command if command.isprintable() else ascii(command)
         raise BackupError(
-            f"{name} has a command of psql in line {_line_number(script, position)}, {shown}, which a rehearsal does not "
-            "run: make the backup of the one database with pg_dump --format=custom."
+            f"{name} has a command of psql in line {_line_number(script, position)}, {shown}, "
+            "which a rehearsal does not run: make the backup of the one database with pg_dump --format=custom."
         )
     return end
 
@@ -200,7 +200,8 @@ def _rows(script: mmap, position: int, name: str) -> tuple[int, int]:
     begin = found = script.find(b"\n", position)
     if begin >= 0 and script[position:begin].strip():
         raise BackupError(
-            f"{name} has something after COPY in line {_line_number(script, position)}: give the file that pg_dump wrote."
+            f"{name} has something after COPY in line {_line_number(script, position)}: "
+            "give the file that pg_dump wrote."
         )
     while begin >= 0 and (found := script.find(b"\n\\.", found)) >= 0:
         if script[found + 3 : found + 5].rstrip(b"\r\n") == b"" or script[found + 3 : found + 4] == b"\n":
@@ -381,9 +382,10 @@ def heading(statement: Statement) -> str:
 
 _HEADINGS = (
     frozenset(
-        b"ALTER CALL CHECKPOINT CLUSTER COMMENT COPY CREATE DATABASE DELETE DO DROP EXECUTE FOREIGN GRANT GROUP IMPORT INSERT "
-        b"INTO LABEL LANGUAGE LARGE LOAD MERGE NOTIFY ON OWNED PREPARE PROCEDURAL REASSIGN REINDEX REVOKE ROLE ROLLBACK "
-        b"SECURITY SELECT SERVER SESSION SET SUBSCRIPTION SYSTEM TABLESPACE TRUNCATE TRUSTED UPDATE USER VALUES WITH".split()
+        b"ALTER CALL CHECKPOINT CLUSTER COMMENT COPY CREATE DATABASE DELETE DO DROP EXECUTE FOREIGN GRANT GROUP IMPORT "
+        b"INSERT INTO LABEL LANGUAGE LARGE LOAD MERGE NOTIFY ON OWNED PREPARE PROCEDURAL REASSIGN REINDEX REVOKE ROLE "
+        b"ROLLBACK SECURITY SELECT SERVER SESSION SET SUBSCRIPTION SYSTEM TABLESPACE TRUNCATE TRUSTED UPDATE USER "
+        b"VALUES WITH".split()
     )
     | _KINDS
 )
