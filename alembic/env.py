@@ -20,13 +20,11 @@ from alembic import context
 if hasattr(context.config.cmd_opts, "raiseerr") and "app" not in sys.modules and (package := find_spec("app")):
     sys.modules["app"] = module_from_spec(package)
 
-import app.models
-from app.db import CONNECT_ARGS, database_url, parse_url
-from app.tenancy.declared import declared
-from app.tenancy.migration import autogenerate, drift, path, runner, version
+from app.tenancy.migration import path, runner, version
 from app.tenancy.migration.progress import be_quiet, say
 from app.tenancy.report import place, report
 from app.tenancy.settings import import_models, use_project
+from app.tenancy.urls import CONNECT_ARGS, database_url, parse_url
 
 GIVEN_URL = context.config.get_main_option("sqlalchemy.url")
 SOURCE = "sqlalchemy.url" if GIVEN_URL else "DATABASE_URL"
@@ -38,18 +36,25 @@ schema_options = runner.parse_options(context.get_x_argument(as_dictionary=True)
 where: list[URL] = []
 applied: list[Any] = []
 OPTIONS: dict[str, Any] = {
-    "target_metadata": app.models.Base.metadata,
-    "declared": declared(runner.version_table()),
     "version_table": runner.version_table(),
     "schema_options": schema_options,
-    "compare_type": runner.same_type,
-    # In `alembic check` drift's comparison takes the place of Alembic's own, which autogenerate goes on using.
-    "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
-    "process_revision_directives": autogenerate.make_safe,
-    "render_item": autogenerate.render_item,
-    "include_object": runner.include_object,
     "on_version_apply": [version.keep_mark, lambda *, step, **_: applied.append(step)],
 }
+if runner.compares():  # no other command needs the models, nor waits until they are imported
+    import app.models
+    from app.tenancy.declared import declared
+    from app.tenancy.migration import autogenerate, drift
+
+    OPTIONS |= {
+        "target_metadata": app.models.Base.metadata,
+        "declared": declared(runner.version_table()),
+        "compare_type": runner.same_type,
+        # In `alembic check` drift's comparison takes the place of Alembic's own, which autogenerate goes on using.
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
+        "process_revision_directives": autogenerate.make_safe,
+        "render_item": autogenerate.render_item,
+        "include_object": runner.include_object,
+    }
 
 
 def run_migrations() -> None:

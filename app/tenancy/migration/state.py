@@ -16,6 +16,12 @@ FINISH_WITH: Final = {
 OLD_TABLES: Final = ("customers", "conversations")
 """The tables of revision 000, which adopts those of a live database as they are."""
 
+NEW_TABLES: Final = ("businesses", "whatsapp_numbers", "users", "user_businesses")
+"""The tables that revision 001 makes."""
+
+DEFAULT_BUSINESS: Final = "00000000-0000-0000-0000-000000000001"
+"""Id of the business to which every row belongs that was there before, and every row without a business."""
+
 HAS_OLD_TABLES = "(to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL)"
 """SQL condition: one of them is there. What is asked of them costs nothing where none is: it is not even planned."""
 

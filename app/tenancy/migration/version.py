@@ -10,7 +10,16 @@ from alembic.script import ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.state import FINISH_WITH, MULTI, OLD_TABLES, ROLLING_BACK, SINGLE, STATE, UPGRADING
+from app.tenancy.migration.state import (
+    FINISH_WITH,
+    MULTI,
+    NEW_TABLES,
+    OLD_TABLES,
+    ROLLING_BACK,
+    SINGLE,
+    STATE,
+    UPGRADING,
+)
 from app.tenancy.migration.steps import emit, emit_statements, literal
 
 REVISIONS = ("000", "001")
@@ -18,8 +27,6 @@ REVISIONS = ("000", "001")
 
 MARK = "whatsapp_bot_schema"
 """Name of the CHECK that marks the version table as one of this schema."""
-
-NEW_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
 
 UPGRADE_INTERRUPTED = f"an upgrade of this database was interrupted: {FINISH_WITH[UPGRADING]}, then roll back"
 ROLLBACK_INTERRUPTED = f"a rollback of this database was interrupted: {FINISH_WITH[ROLLING_BACK]}, then upgrade"
