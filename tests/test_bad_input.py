@@ -143,8 +143,8 @@ def test_an_older_server(empty: URL, tmp_path: Path, start: str) -> None:
 
 def test_a_role_that_may_not_create_tables(role: URL) -> None:
     assert refusal_of(role, tables=()) == (
-        f"Role {role.username} may not create tables in schema public: "
-        f"as its owner run GRANT CREATE ON SCHEMA public TO {role.username}."
+        f"Role {role.username} may not use schema public, or not create anything in it: "
+        f"as its owner run GRANT USAGE, CREATE ON SCHEMA public TO {role.username}."
     )
 
 
@@ -234,3 +234,12 @@ def test_tables_that_hold_rows_are_not_dropped(canonical: URL) -> None:
     assert held(canonical, "customers", "conversations") == before
     assert run_alembic(plain(canonical), "-x", "drop-data=yes", "downgrade", "base").returncode == 0
     assert scalar(canonical, "SELECT to_regclass('customers')") is None
+
+
+def test_a_search_path_that_names_nothing(canonical: URL) -> None:
+    execute(canonical, f"ALTER DATABASE {canonical.database} SET search_path TO nowhere")
+    done = run_alembic(canonical, "upgrade", "head")
+    assert done.returncode != 0
+    assert "names no schema that is there" in done.stderr
+    execute(canonical, *re.findall(r"or run (ALTER DATABASE \w+ RESET search_path)", done.stderr))
+    migrate(canonical)

@@ -91,8 +91,7 @@ NO_MEMORY = (
 )
 MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
 HAVE_MEMBERS = (
-    "EXISTS (SELECT FROM pg_auth_members WHERE roleid IN ("
-    "to_regrole('app_tenant'), to_regrole('app_service')))"
+    "EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service')))"
 )
 ONE_BUSINESS_ONLY = "this database is being rolled back to one business"
 """Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""

@@ -190,7 +190,7 @@ def token_keys() -> list["Fernet"]:
     """
     from cryptography.fernet import Fernet
 
-    from app.tenancy.settings import get_settings
+    from app.tenancy.environment import get_settings
 
     configured = get_settings().access_token_keys
     keys = [key.strip() for key in configured.split(",") if key.strip()]
@@ -287,6 +287,9 @@ class EncryptedToken(TypeDecorator[str]):
                 "by session.execute(update(WhatsappNumber).where(WhatsappNumber.id == id).values(access_token=token))."
             ) from None
 
+
+LONGEST_RETENTION = 36_500
+"""The most days for which the settings of a business may say that it keeps messages: a hundred years."""
 
 NUL_IN_JSON = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 

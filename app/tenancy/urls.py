@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.tenancy.embedded import project_url
-from app.tenancy.settings import get_settings
+from app.tenancy.environment import get_settings
 
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -61,3 +61,13 @@ def parse_url(text: str, source: str = "DATABASE_URL") -> URL:
             "set it to postgresql://user:password@host:5432/database."
         )
     return url.set(drivername="postgresql+psycopg2")
+
+
+def command_engine(url: URL, **options: Any) -> Engine:
+    """An engine for a command or a test, which keeps no connection. It hides parameters as the bot's engine does.
+
+    Args:
+        url: where to connect, through psycopg2.
+        options: passed to `create_engine`, such as `isolation_level`.
+    """
+    return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True, **options)
