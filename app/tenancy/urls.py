@@ -11,6 +11,7 @@ from app.tenancy.environment import get_settings
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "whatsapp-bot-schema",
+    "client_encoding": "utf8",  # whatever PGCLIENTENCODING, the role or the database say: names hold emoji
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
