@@ -85,7 +85,7 @@ OBSTACLES = {
     "a column of rows": (
         "CREATE TABLE shelf (kept customers)",
         "column shelf.kept holds rows of customers as one value, which would lose id",
-        "ALTER TABLE shelf ALTER COLUMN kept TYPE jsonb USING to_jsonb(kept)",
+        "ALTER TABLE shelf ALTER COLUMN kept DROP DEFAULT, ALTER COLUMN kept TYPE jsonb USING to_jsonb(kept)",
     ),
     "an unproved CHECK": (
         "ALTER TABLE customers ADD CONSTRAINT grown CHECK (age > 17) NOT VALID",
