@@ -7,7 +7,7 @@ DECLARE
     question text;
     refusal text;
     numbers text;
-    highest bigint;
+    archived_ids bigint[];
     triggers_off text;
     triggers_on text;
 BEGIN
@@ -50,15 +50,18 @@ BEGIN
         INSERT INTO multi_tenant_archive.customers SELECT * FROM people;
     SET CONSTRAINTS ALL IMMEDIATE;
     EXECUTE coalesce(triggers_on, '');
-    -- No sequence hands out an archived id again, even one that was given by hand.
-    FOR kept, highest IN SELECT 'customers', max(id) FROM (SELECT id FROM multi_tenant_archive.customers
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_customers) AS ids
-                         UNION ALL SELECT 'conversations', max(id) FROM (SELECT id FROM multi_tenant_archive.conversations
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_messages) AS ids LOOP
+    -- No sequence hands out an archived id again, even one that was given by hand. What it can never reach, and its very
+    -- last number, do not count: after that one no insert of the bot would get an id.
+    FOR kept, archived_ids IN VALUES ('customers', ARRAY(SELECT id::bigint FROM multi_tenant_archive.customers UNION ALL SELECT id FROM multi_tenant_archive.default_customers)),
+                                     ('conversations', ARRAY(SELECT id::bigint FROM multi_tenant_archive.conversations UNION ALL SELECT id FROM multi_tenant_archive.default_messages)) LOOP
         numbers := coalesce(pg_get_serial_sequence(kept, 'id'), (
             SELECT substring(pg_get_expr(adbin, adrelid) FROM $$^nextval\('(.*)'::regclass\)$$)
               FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE adrelid = kept::regclass AND attname = 'id'));
-        CONTINUE WHEN numbers IS NULL OR highest IS NULL;
-        EXECUTE format('SELECT setval(%L, %s) FROM %s WHERE last_value < %2$s OR last_value = %2$s AND NOT is_called', numbers, highest, numbers);
+        EXECUTE coalesce((
+            SELECT format('SELECT setval(%L, %s) FROM %s WHERE last_value %s %2$s OR last_value = %2$s AND NOT is_called', numbers,
+                          CASE WHEN seqincrement > 0 THEN max(id) ELSE min(id) END, numbers, CASE WHEN seqincrement > 0 THEN '<' ELSE '>' END)
+              FROM pg_sequence, unnest(archived_ids) AS id
+             WHERE seqrelid = numbers::regclass AND id BETWEEN seqmin AND seqmax AND id <> CASE WHEN seqincrement > 0 THEN seqmax ELSE seqmin END
+             GROUP BY seqincrement), '');
     END LOOP;
 END $archive$

@@ -102,8 +102,15 @@ def check_upgrade() -> None:
     refuse(answer("000_check_tables.sql"))  # a database may have come to 000 long ago
     for check in ("check_upgrade", "check_both", "check_tables", "check_roles"):
         refuse(lines(check))
+    for table in COLUMNS:
+        try_times(table, NAIVE, "timestamptz", when=has_table(table))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(lines("check_archive"), when=archived)
+    refuse(lines("check_archive_readers"), when=archived)
+    for table in COLUMNS:
+        there = f"{archived} AND {has_table(table)} AND {has_table(f'multi_tenant_archive.{table}')}"
+        emit(sql("trial_archive", table=table, times=TIMES[table], when=there))
+        refuse(tried(f"archive_{table}"))
     ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
     refuse(lines("check_archived_ids"), when=ids)
     notice(lines("notice_roles"), when=f"NOT {has_constraint('conversations', 'fk_conversations_businesses')}")
@@ -157,6 +164,17 @@ def create_memory() -> None:
             emit(f"DELETE FROM {MEMORY} WHERE phase ~ '^(customers|conversations|unique)' OR kind = 'number of rows'")
             columns = "phase, kind, statement, needs_column"
             emit(f"INSERT INTO {MEMORY} ({columns}) SELECT {columns} FROM {_canonical()}")
+
+
+def try_times(table: str, retyped: str, type_: str, *, when: str) -> None:
+    """Refuse an index of the times that cannot be built again, found out on an empty copy of the table."""
+    emit(sql("trial_times", table=table, times=TIMES[table], retyped=retyped, type=type_, when=when))
+    refuse(tried(table))
+
+
+def tried(name: str) -> str:
+    """SQL expression: what a trial found, a sentence a line."""
+    return f"array_to_string(nullif(current_setting('multi_tenant.trial_{name}', true), '')::text[], E'\\n')"
 
 
 def remember(query: str) -> None:
@@ -332,6 +350,9 @@ def refuse_rollback() -> None:
     refuse(lines("check_both"), when=fresh)
     refuse(lines("check_downgrade"), when=fresh)
     refuse(lines("check_keys"), when=fresh)
+    memory = _canonical() if options().canonical else MEMORY
+    for table in COLUMNS:
+        try_times(table, _zoned(table, memory), "timestamp", when=f"{_rollback_not_begun()} AND {has_table(table)}")
 
 
 def freeze(table: str) -> None:
@@ -389,7 +410,6 @@ def back_to_one_business(table: str) -> None:
         ops.disable_tenancy(table)
         if table == "customers":
             ops.drop_updated_at_trigger(table)
-        naive = f"attname IN (SELECT needs_column FROM {MEMORY} WHERE phase = '{table} times' AND kind = 'type')"
         emit(
             sql(
                 "give_back",
@@ -398,7 +418,7 @@ def back_to_one_business(table: str) -> None:
                 run_table=remembered(table),
                 run_times=remembered(f"{table} times"),
                 times=TIMES[table],
-                retyped=naive,
+                retyped=_zoned(table),
                 rewritten_at_once=str(REWRITTEN_AT_ONCE),
             )
         )
@@ -484,6 +504,11 @@ def _longest(table: str, memory: str) -> str:
     """SQL expression: how many characters whatsapp_id has room for after the rollback, or NULL."""
     width = r"substring(statement FROM '\((\d+)\)')::int"
     return f"(SELECT {width} FROM {memory} WHERE phase = '{table} whatsapp_id')"
+
+
+def _zoned(table: str, memory: str = MEMORY) -> str:
+    """SQL condition on a row of pg_attribute: the rollback makes it a time without a zone."""
+    return f"attname IN (SELECT needs_column FROM {memory} WHERE phase = '{table} times' AND kind = 'type')"
 
 
 def _oids(names: Iterable[str]) -> str:
