@@ -28,13 +28,6 @@ from app.tenancy.migration.progress import be_quiet, say
 from app.tenancy.report import place, report
 from app.tenancy.settings import import_models, use_project
 
-NEXT = {
-    "-> 001": "alembic check, add the WhatsApp numbers, and give the bot a login that owns nothing (docs/tenancy.md)",
-    "001 ->": "run the single-business bot; what it has no place for is in the schema multi_tenant_archive, and "
-    "alembic upgrade head brings it back (docs/rolling-back.md)",
-}
-"""What comes after a revision was applied, or taken back."""
-
 GIVEN_URL = context.config.get_main_option("sqlalchemy.url")
 SOURCE = "sqlalchemy.url" if GIVEN_URL else "DATABASE_URL"
 
@@ -50,6 +43,7 @@ OPTIONS: dict[str, Any] = {
     "version_table": runner.version_table(),
     "schema_options": schema_options,
     "compare_type": runner.same_type,
+    # In `alembic check` drift's comparison takes the place of Alembic's own, which autogenerate goes on using.
     "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
     "process_revision_directives": autogenerate.make_safe,
     "render_item": autogenerate.render_item,
@@ -61,7 +55,7 @@ OPTIONS: dict[str, Any] = {
 def run_migrations() -> None:
     migrations = context.get_context()
     migrations._migrations_fn = path.checks_first(migrations.opts["fn"])
-    with context.begin_transaction():
+    with context.begin_transaction():  # of the script for a dashboard; else each revision opens its own
         context.run_migrations()
 
 
@@ -128,13 +122,20 @@ def run_online() -> None:
 
 
 def ending(seconds: float) -> str:
-    """The last line of a run that moved the database: what was done, how long it took, and what comes next."""
+    """The last line of a run that moved the database: what was done, how long it took, and what comes next.
+
+    A revision says what comes next in `next_after`, a dict with the keys "upgrade" and "downgrade".
+    """
+    upgraded = applied[-1].is_upgrade
     first, last = (
         ", ".join(ids) or "base" for ids in (applied[0].source_revision_ids, applied[-1].destination_revision_ids)
     )
-    done = "Upgraded" if applied[-1].is_upgrade else "Downgraded"
-    then = NEXT.get(f"-> {last}" if applied[-1].is_upgrade else f"{first} ->", "")
-    return f"{done} {first} -> {last} in {seconds:.1f} s." + (f" Next: {then}." if then else "")
+    said = f"{'Upgraded' if upgraded else 'Downgraded'} {first} -> {last} in {seconds:.1f} s."
+    # Of an upgrade the newest revision that says it; of a downgrade the one that was taken back last.
+    for step in reversed(applied) if upgraded else applied[-1:]:
+        if then := getattr(step.up_revision.module, "next_after", {}).get("upgrade" if upgraded else "downgrade"):
+            return f"{said} Next: {then}."
+    return said
 
 
 if context.config.config_file_name:

@@ -33,16 +33,29 @@ BEGIN
 END $planted$;
 SET LOCAL timezone = 'UTC';
 SET LOCAL lock_timeout = '200ms';
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', true); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
-DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN PERFORM set_config('role', 'none', true); END IF; END $$;
-SET LOCAL client_min_messages = notice;
-SET LOCAL standard_conforming_strings = on;
-SET LOCAL quote_all_identifiers = off;
+SET LOCAL statement_timeout = '0';
+SET LOCAL idle_in_transaction_session_timeout = '0';
+SET LOCAL client_min_messages = 'notice';
+SET LOCAL standard_conforming_strings = 'on';
+SET LOCAL quote_all_identifiers = 'off';
 SET LOCAL plpgsql.extra_errors = 'none';
-DO $$ BEGIN PERFORM set_config(name, 'sequential', true) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
-DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
+DO $known$
+DECLARE
+    setting text[];
+BEGIN
+    FOREACH setting SLICE 1 IN ARRAY ARRAY[['client_connection_check_interval', '500ms'], ['transaction_timeout', '0'], ['citus.multi_shard_modify_mode', 'sequential']] LOOP
+        BEGIN
+            IF current_setting(setting[1], true) IS NOT NULL THEN
+                PERFORM set_config(setting[1], setting[2], true);
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value THEN NULL;
+        END;
+    END LOOP;
+    -- A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN
+        PERFORM set_config('role', 'none', true);
+    END IF;
+END $known$;
 
 DO $head$
 DECLARE
@@ -158,7 +171,7 @@ SELECT concat_ws(E'\n',
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regclass('multi_tenant_rollback') IS NOT NULL THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
-'the table multi_tenant_rollback, which says what the rollback is to give back, is missing: restore it from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000'
+'the table multi_tenant_rollback, which says what the rollback is to give back, is missing: restore it from a backup, or run alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000'
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('businesses') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
@@ -167,7 +180,7 @@ SELECT concat_ws(E'\n',
 -- Whether rows are missing in the table of what a rollback gives back; asked where it is there.
 SELECT CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE kind = 'number of rows'), 9e9)
           > (SELECT count(*) FROM multi_tenant_rollback WHERE kind <> 'number of rows') THEN
-    'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000' END
+    'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000' END
 )
         ]::text[], E'\n'), E'\n');
     END IF;
@@ -392,7 +405,7 @@ END $ask$;
 -- Running downgrade 001 -> 000
 
 -- what a rollback gives back
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 16: what a rollback gives back'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 1 of 18: what a rollback gives back'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -420,9 +433,9 @@ CREATE TABLE multi_tenant_rollback (
     needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
-COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade 000 runs to give the single-business schema back; keep it';
 COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
-COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'When the statement is run: a table or "end" in the rollback, "upgrade" in the upgrade itself; a "fact" is never run';
 COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
 COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
 COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';
@@ -463,7 +476,7 @@ END
 $step$;
 
 -- customers: only the default business writes
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 16: customers: only the default business writes'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 2 of 18: customers: only the default business writes'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -484,7 +497,7 @@ BEGIN
 -- begin
 -- From here on until the columns are gone, nothing that the old schema cannot hold is written: the CHECK and the
 -- AFTER triggers see a row as it is stored, whatever triggers of a team changed it.
-DO $freeze$
+DO $only$
 BEGIN
     IF to_regprocedure('single_business_only()') IS NULL THEN
         CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
@@ -494,7 +507,7 @@ BEGIN
     END IF;
     EXECUTE format('ALTER TABLE customers ADD CONSTRAINT "this database is being rolled back to one business" CHECK (%s) NOT VALID',
                    concat($$business_id = '00000000-0000-0000-0000-000000000001'$$, ' AND length(whatsapp_id) <= ' || (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')));
-END $freeze$;
+END $only$;
 CREATE TRIGGER single_business_only AFTER INSERT ON customers FOR EACH ROW
     WHEN (num_nonnulls(NEW.whatsapp_user_id, NEW.username) > 0) EXECUTE FUNCTION single_business_only();
 CREATE TRIGGER single_business_update AFTER UPDATE ON customers FOR EACH ROW
@@ -524,7 +537,7 @@ END
 $step$;
 
 -- conversations: only the default business writes
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 16: conversations: only the default business writes'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 3 of 18: conversations: only the default business writes'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -545,7 +558,7 @@ BEGIN
 -- begin
 -- From here on until the columns are gone, nothing that the old schema cannot hold is written: the CHECK and the
 -- AFTER triggers see a row as it is stored, whatever triggers of a team changed it.
-DO $freeze$
+DO $only$
 BEGIN
     IF to_regprocedure('single_business_only()') IS NULL THEN
         CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
@@ -555,7 +568,7 @@ BEGIN
     END IF;
     EXECUTE format('ALTER TABLE conversations ADD CONSTRAINT "this database is being rolled back to one business" CHECK (%s) NOT VALID',
                    concat($$business_id = '00000000-0000-0000-0000-000000000001'$$, ' AND length(whatsapp_id) <= ' || (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id')));
-END $freeze$;
+END $only$;
 CREATE TRIGGER single_business_only AFTER INSERT ON conversations FOR EACH ROW
     WHEN (num_nonnulls(NEW.whatsapp_number_id, NEW.whatsapp_message_id) > 0) EXECUTE FUNCTION single_business_only();
 CREATE TRIGGER single_business_update AFTER UPDATE ON conversations FOR EACH ROW
@@ -585,7 +598,7 @@ END
 $step$;
 
 -- user_businesses, users, whatsapp_numbers, businesses: read only
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 16: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 4 of 18: user_businesses, users, whatsapp_numbers, businesses: read only'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -643,7 +656,7 @@ END
 $step$;
 
 -- move what one business cannot hold to multi_tenant_archive
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 16: move what one business cannot hold to multi_tenant_archive'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 5 of 18: move what one business cannot hold to multi_tenant_archive'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -804,21 +817,92 @@ END
 $step$;
 
 -- prove that customers holds one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 6 of 16: prove that customers holds one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 6 of 18: prove that customers holds one business'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
 -- prove that conversations holds one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 7 of 16: prove that conversations holds one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 7 of 18: prove that conversations holds one business'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT "this database is being rolled back to one business"' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'this database is being rolled back to one business' AND NOT convalidated)
 ) AS s (statement)), ''); END $statements$;
 
+-- remembered indexes can be built
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 8 of 18: remembered indexes can be built'; END $say$;
+
+DO $step$
+#variable_conflict use_column
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF NOT EXISTS (SELECT FROM multi_tenant_rollback WHERE phase = 'unique') THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- Remembered indexes of a phase that cannot be built any more, because a team dropped or renamed what they name. Each is tried on
+-- an empty copy of its table. whatsapp_id stays unique without such an extra; any other index is left out. Input: phase.
+DO $lost$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT id, statement, tab, regexp_replace(statement, format('^(CREATE (?:UNIQUE )?INDEX) (?:"(?:[^"]|"")+"|[^ ]+) ON (?:(?:"(?:[^"]|"")+"|[^ ".]+)\.)?%s ', tab),
+                                                  '\1 ON multi_tenant_rollback_try ') AS trial
+          FROM multi_tenant_rollback, coalesce(substring(kind FROM '^index of (.*)'), 'customers') AS tab
+         WHERE phase = 'unique' ORDER BY id
+    LOOP
+        CONTINUE WHEN wanted.trial = wanted.statement;  -- never on the table itself
+        BEGIN
+            EXECUTE format('CREATE TABLE multi_tenant_rollback_try (LIKE %I)', wanted.tab);
+            EXECUTE wanted.trial;
+            DROP TABLE multi_tenant_rollback_try;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            RAISE NOTICE 'not given back, for %: %', SQLERRM, wanted.statement;
+            IF 'unique' = 'unique' THEN
+                UPDATE multi_tenant_rollback SET statement = format('CREATE UNIQUE INDEX %s ON customers (whatsapp_id)', substring(statement FROM 'multi_tenant_rollback_\d+'))
+                 WHERE id = wanted.id;
+            ELSE
+                UPDATE multi_tenant_rollback SET phase = 'lost' WHERE id = wanted.id;
+            END IF;
+        END;
+    END LOOP;
+END $lost$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
+
 -- what kept whatsapp_id unique
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 8 of 16: what kept whatsapp_id unique'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 18: what kept whatsapp_id unique'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -829,7 +913,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- customers: back to one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 9 of 16: customers: back to one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 18: customers: back to one business'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -866,13 +950,15 @@ SELECT 'DROP POLICY single_business ON customers' WHERE EXISTS (SELECT FROM pg_p
 
 ALTER TABLE customers DISABLE ROW LEVEL SECURITY;
 
-REVOKE ALL ON customers FROM app_tenant, app_service;
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'REVOKE ALL ON customers FROM ' || rolname FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service')
+) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+SELECT format('REVOKE ALL ON SEQUENCE %s FROM %s', numbers.oid::regclass, rolname) FROM pg_roles, (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
- WHERE adrelid = to_regclass('customers')) AS numbers (oid)
+ WHERE adrelid = to_regclass('customers')) AS numbers (oid) WHERE rolname IN ('app_tenant', 'app_service')
 ) AS s (statement)), ''); END $statements$;
 
 DROP TRIGGER IF EXISTS set_updated_at ON customers;
@@ -880,17 +966,47 @@ DROP TRIGGER IF EXISTS set_updated_at ON customers;
 -- The table as the single-business schema has it, by what the upgrade remembered.
 ALTER TABLE customers DROP CONSTRAINT "this database is being rolled back to one business";
 ALTER TABLE customers DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_user_id, DROP COLUMN IF EXISTS username;
--- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+-- Run what the upgrade remembered for a phase of the rollback, in its order. What a team dropped, renamed or gave away since
+-- is skipped, and a notice names it. Inputs: phase; former, a query of the roles that work with the table (role).
 DO $remembered$
 DECLARE
-    remembered text;
+    remembered record;
+    gone text;
 BEGIN
-    FOR remembered IN SELECT statement FROM multi_tenant_rollback
-                       WHERE phase = 'customers' AND (needs_role IS NULL OR to_regrole(quote_ident(needs_role)) IS NOT NULL)
-                         AND (needs_column IS NULL OR EXISTS (
-                             SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column))
-                       ORDER BY id LOOP
-        EXECUTE remembered;
+    FOR remembered IN
+        SELECT statement, CASE
+               WHEN needs_role IS NOT NULL AND to_regrole(quote_ident(needs_role)) IS NULL THEN format('there is no role %I', needs_role)
+               WHEN needs_column IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column)
+                    THEN format('there is no column %I', needs_column)
+               WHEN kind = 'privilege' AND quote_ident(needs_role) NOT IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls)
+                    THEN format('role %I has no other privilege there any more', needs_role) END AS gone
+          FROM multi_tenant_rollback WHERE phase = 'customers' ORDER BY id
+    LOOP
+        gone := remembered.gone;
+        BEGIN
+            IF gone IS NULL THEN
+                EXECUTE remembered.statement;
+            END IF;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR dependent_objects_still_exist THEN
+            gone := SQLERRM;  -- the first is the class of what does not exist, or exists already
+        END;
+        IF gone IS NOT NULL THEN
+            RAISE NOTICE 'not given back, for %: %', gone, remembered.statement;
+        END IF;
     END LOOP;
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
@@ -911,17 +1027,47 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
  ORDER BY indexrelid::regclass::text
 ) AS t (i)), '');
-    -- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+    -- Run what the upgrade remembered for a phase of the rollback, in its order. What a team dropped, renamed or gave away since
+-- is skipped, and a notice names it. Inputs: phase; former, a query of the roles that work with the table (role).
 DO $remembered$
 DECLARE
-    remembered text;
+    remembered record;
+    gone text;
 BEGIN
-    FOR remembered IN SELECT statement FROM multi_tenant_rollback
-                       WHERE phase = 'customers times' AND (needs_role IS NULL OR to_regrole(quote_ident(needs_role)) IS NOT NULL)
-                         AND (needs_column IS NULL OR EXISTS (
-                             SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column))
-                       ORDER BY id LOOP
-        EXECUTE remembered;
+    FOR remembered IN
+        SELECT statement, CASE
+               WHEN needs_role IS NOT NULL AND to_regrole(quote_ident(needs_role)) IS NULL THEN format('there is no role %I', needs_role)
+               WHEN needs_column IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column)
+                    THEN format('there is no column %I', needs_column)
+               WHEN kind = 'privilege' AND quote_ident(needs_role) NOT IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls)
+                    THEN format('role %I has no other privilege there any more', needs_role) END AS gone
+          FROM multi_tenant_rollback WHERE phase = 'customers times' ORDER BY id
+    LOOP
+        gone := remembered.gone;
+        BEGIN
+            IF gone IS NULL THEN
+                EXECUTE remembered.statement;
+            END IF;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR dependent_objects_still_exist THEN
+            gone := SQLERRM;  -- the first is the class of what does not exist, or exists already
+        END;
+        IF gone IS NOT NULL THEN
+            RAISE NOTICE 'not given back, for %: %', gone, remembered.statement;
+        END IF;
     END LOOP;
 END $remembered$;
     -- A narrower type writes the table anew while everybody waits: only where that is over at once.
@@ -979,7 +1125,7 @@ END
 $step$;
 
 -- conversations: back to one business
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 10 of 16: conversations: back to one business'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 11 of 18: conversations: back to one business'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1016,29 +1162,61 @@ SELECT 'DROP POLICY single_business ON conversations' WHERE EXISTS (SELECT FROM 
 
 ALTER TABLE conversations DISABLE ROW LEVEL SECURITY;
 
-REVOKE ALL ON conversations FROM app_tenant, app_service;
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'REVOKE ALL ON conversations FROM ' || rolname FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service')
+) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) FROM (SELECT refobjid FROM pg_attrdef
+SELECT format('REVOKE ALL ON SEQUENCE %s FROM %s', numbers.oid::regclass, rolname) FROM pg_roles, (SELECT refobjid FROM pg_attrdef
   JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
   JOIN pg_sequence ON seqrelid = refobjid
- WHERE adrelid = to_regclass('conversations')) AS numbers (oid)
+ WHERE adrelid = to_regclass('conversations')) AS numbers (oid) WHERE rolname IN ('app_tenant', 'app_service')
 ) AS s (statement)), ''); END $statements$;
 
 -- The table as the single-business schema has it, by what the upgrade remembered.
 ALTER TABLE conversations DROP CONSTRAINT "this database is being rolled back to one business";
 ALTER TABLE conversations DROP COLUMN IF EXISTS business_id, DROP COLUMN IF EXISTS whatsapp_number_id, DROP COLUMN IF EXISTS whatsapp_message_id;
--- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+-- Run what the upgrade remembered for a phase of the rollback, in its order. What a team dropped, renamed or gave away since
+-- is skipped, and a notice names it. Inputs: phase; former, a query of the roles that work with the table (role).
 DO $remembered$
 DECLARE
-    remembered text;
+    remembered record;
+    gone text;
 BEGIN
-    FOR remembered IN SELECT statement FROM multi_tenant_rollback
-                       WHERE phase = 'conversations' AND (needs_role IS NULL OR to_regrole(quote_ident(needs_role)) IS NOT NULL)
-                         AND (needs_column IS NULL OR EXISTS (
-                             SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column))
-                       ORDER BY id LOOP
-        EXECUTE remembered;
+    FOR remembered IN
+        SELECT statement, CASE
+               WHEN needs_role IS NOT NULL AND to_regrole(quote_ident(needs_role)) IS NULL THEN format('there is no role %I', needs_role)
+               WHEN needs_column IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column)
+                    THEN format('there is no column %I', needs_column)
+               WHEN kind = 'privilege' AND quote_ident(needs_role) NOT IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls)
+                    THEN format('role %I has no other privilege there any more', needs_role) END AS gone
+          FROM multi_tenant_rollback WHERE phase = 'conversations' ORDER BY id
+    LOOP
+        gone := remembered.gone;
+        BEGIN
+            IF gone IS NULL THEN
+                EXECUTE remembered.statement;
+            END IF;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR dependent_objects_still_exist THEN
+            gone := SQLERRM;  -- the first is the class of what does not exist, or exists already
+        END;
+        IF gone IS NOT NULL THEN
+            RAISE NOTICE 'not given back, for %: %', gone, remembered.statement;
+        END IF;
     END LOOP;
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
@@ -1059,17 +1237,47 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regc
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
  ORDER BY indexrelid::regclass::text
 ) AS t (i)), '');
-    -- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+    -- Run what the upgrade remembered for a phase of the rollback, in its order. What a team dropped, renamed or gave away since
+-- is skipped, and a notice names it. Inputs: phase; former, a query of the roles that work with the table (role).
 DO $remembered$
 DECLARE
-    remembered text;
+    remembered record;
+    gone text;
 BEGIN
-    FOR remembered IN SELECT statement FROM multi_tenant_rollback
-                       WHERE phase = 'conversations times' AND (needs_role IS NULL OR to_regrole(quote_ident(needs_role)) IS NOT NULL)
-                         AND (needs_column IS NULL OR EXISTS (
-                             SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column))
-                       ORDER BY id LOOP
-        EXECUTE remembered;
+    FOR remembered IN
+        SELECT statement, CASE
+               WHEN needs_role IS NOT NULL AND to_regrole(quote_ident(needs_role)) IS NULL THEN format('there is no role %I', needs_role)
+               WHEN needs_column IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column)
+                    THEN format('there is no column %I', needs_column)
+               WHEN kind = 'privilege' AND quote_ident(needs_role) NOT IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls)
+                    THEN format('role %I has no other privilege there any more', needs_role) END AS gone
+          FROM multi_tenant_rollback WHERE phase = 'conversations times' ORDER BY id
+    LOOP
+        gone := remembered.gone;
+        BEGIN
+            IF gone IS NULL THEN
+                EXECUTE remembered.statement;
+            END IF;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR dependent_objects_still_exist THEN
+            gone := SQLERRM;  -- the first is the class of what does not exist, or exists already
+        END;
+        IF gone IS NOT NULL THEN
+            RAISE NOTICE 'not given back, for %: %', gone, remembered.statement;
+        END IF;
     END LOOP;
 END $remembered$;
     -- A narrower type writes the table anew while everybody waits: only where that is over at once.
@@ -1127,21 +1335,92 @@ END
 $step$;
 
 -- statistics of customers
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 11 of 16: statistics of customers'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 12 of 18: statistics of customers'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers)
 ) AS s (statement)), ''); END $statements$;
 
 -- statistics of conversations
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 12 of 16: statistics of conversations'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 18: statistics of conversations'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations)
 ) AS s (statement)), ''); END $statements$;
 
+-- remembered indexes can be built
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 18: remembered indexes can be built'; END $say$;
+
+DO $step$
+#variable_conflict use_column
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF NOT EXISTS (SELECT FROM multi_tenant_rollback WHERE phase = 'rollback') THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- Remembered indexes of a phase that cannot be built any more, because a team dropped or renamed what they name. Each is tried on
+-- an empty copy of its table. whatsapp_id stays unique without such an extra; any other index is left out. Input: phase.
+DO $lost$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT id, statement, tab, regexp_replace(statement, format('^(CREATE (?:UNIQUE )?INDEX) (?:"(?:[^"]|"")+"|[^ ]+) ON (?:(?:"(?:[^"]|"")+"|[^ ".]+)\.)?%s ', tab),
+                                                  '\1 ON multi_tenant_rollback_try ') AS trial
+          FROM multi_tenant_rollback, coalesce(substring(kind FROM '^index of (.*)'), 'customers') AS tab
+         WHERE phase = 'rollback' ORDER BY id
+    LOOP
+        CONTINUE WHEN wanted.trial = wanted.statement;  -- never on the table itself
+        BEGIN
+            EXECUTE format('CREATE TABLE multi_tenant_rollback_try (LIKE %I)', wanted.tab);
+            EXECUTE wanted.trial;
+            DROP TABLE multi_tenant_rollback_try;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            RAISE NOTICE 'not given back, for %: %', SQLERRM, wanted.statement;
+            IF 'rollback' = 'unique' THEN
+                UPDATE multi_tenant_rollback SET statement = format('CREATE UNIQUE INDEX %s ON customers (whatsapp_id)', substring(statement FROM 'multi_tenant_rollback_\d+'))
+                 WHERE id = wanted.id;
+            ELSE
+                UPDATE multi_tenant_rollback SET phase = 'lost' WHERE id = wanted.id;
+            END IF;
+        END;
+    END LOOP;
+END $lost$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (nothing was changed)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
+
 -- indexes of the times of customers
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 13 of 16: indexes of the times of customers'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 15 of 18: indexes of the times of customers'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -1152,7 +1431,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- indexes of the times of conversations
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 14 of 16: indexes of the times of conversations'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 16 of 18: indexes of the times of conversations'; END $say$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP INDEX ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid
@@ -1163,7 +1442,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX ') FROM (SELECT d, (regexp_match(d, 
 ) AS s (statement)), ''); END $statements$;
 
 -- put the new tables aside, drop functions and privileges
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 15 of 16: put the new tables aside, drop functions and privileges'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 17 of 18: put the new tables aside, drop functions and privileges'; END $say$;
 
 DO $step$
 #variable_conflict use_column
@@ -1194,11 +1473,15 @@ IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     ALTER TABLE whatsapp_numbers SET SCHEMA multi_tenant_archive;
     ALTER TABLE users SET SCHEMA multi_tenant_archive;
     ALTER TABLE user_businesses SET SCHEMA multi_tenant_archive;
-    ALTER FUNCTION current_business_id() SET SCHEMA multi_tenant_archive;
-    ALTER FUNCTION set_updated_at() SET SCHEMA multi_tenant_archive;
+    IF to_regprocedure('current_business_id()') IS NOT NULL THEN
+        ALTER FUNCTION current_business_id() SET SCHEMA multi_tenant_archive;
+    END IF;
+    IF to_regprocedure('set_updated_at()') IS NOT NULL THEN
+        ALTER FUNCTION set_updated_at() SET SCHEMA multi_tenant_archive;
+    END IF;
 ELSE
     DROP TABLE businesses, whatsapp_numbers, users, user_businesses;
-    DROP FUNCTION current_business_id(), set_updated_at();
+    DROP FUNCTION IF EXISTS current_business_id(), set_updated_at();
 END IF;
 END $aside$;
 
@@ -1211,17 +1494,47 @@ UNION ALL SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', pg_class.oid::regcl
  WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r' AND grantee <> relowner AND relname <> ALL ('{user_businesses,users,whatsapp_numbers,businesses}')
 ) AS s (statement)), ''); END $statements$;
 
--- Run what the upgrade remembered for a phase of the rollback, in its order. Input: phase.
+-- Run what the upgrade remembered for a phase of the rollback, in its order. What a team dropped, renamed or gave away since
+-- is skipped, and a notice names it. Inputs: phase; former, a query of the roles that work with the table (role).
 DO $remembered$
 DECLARE
-    remembered text;
+    remembered record;
+    gone text;
 BEGIN
-    FOR remembered IN SELECT statement FROM multi_tenant_rollback
-                       WHERE phase = 'end' AND (needs_role IS NULL OR to_regrole(quote_ident(needs_role)) IS NOT NULL)
-                         AND (needs_column IS NULL OR EXISTS (
-                             SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column))
-                       ORDER BY id LOOP
-        EXECUTE remembered;
+    FOR remembered IN
+        SELECT statement, CASE
+               WHEN needs_role IS NOT NULL AND to_regrole(quote_ident(needs_role)) IS NULL THEN format('there is no role %I', needs_role)
+               WHEN needs_column IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_attribute WHERE attrelid = to_regclass(split_part(phase, ' ', 1)) AND attname = needs_column)
+                    THEN format('there is no column %I', needs_column)
+               WHEN kind = 'privilege' AND quote_ident(needs_role) NOT IN (SELECT grantee::regrole::text AS role
+  FROM (SELECT relowner, columns, entry.*
+  FROM pg_class CROSS JOIN LATERAL (
+           SELECT '' AS columns, relacl AS acl
+           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
+                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
+ WHERE pg_class.oid = to_regclass('end')) AS held JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+UNION
+SELECT everything.rolname::text
+  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
+ WHERE pg_class.oid = to_regclass('end') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls)
+                    THEN format('role %I has no other privilege there any more', needs_role) END AS gone
+          FROM multi_tenant_rollback WHERE phase = 'end' ORDER BY id
+    LOOP
+        gone := remembered.gone;
+        BEGIN
+            IF gone IS NULL THEN
+                EXECUTE remembered.statement;
+            END IF;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR dependent_objects_still_exist THEN
+            gone := SQLERRM;  -- the first is the class of what does not exist, or exists already
+        END;
+        IF gone IS NOT NULL THEN
+            RAISE NOTICE 'not given back, for %: %', gone, remembered.statement;
+        END IF;
     END LOOP;
 END $remembered$;
 
@@ -1231,7 +1544,9 @@ DROP POLICY IF EXISTS app_service ON alembic_version;
 
 ALTER TABLE alembic_version DISABLE ROW LEVEL SECURITY;
 
-REVOKE ALL ON alembic_version FROM app_service;
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+SELECT 'REVOKE ALL ON alembic_version FROM app_service' WHERE to_regrole('app_service') IS NOT NULL
+) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() AND grantee IN (to_regrole('app_tenant'), to_regrole('app_service'))
@@ -1260,7 +1575,7 @@ END
 $step$;
 
 -- forget what a rollback gives back
-DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 16 of 16: forget what a rollback gives back'; END $say$;
+DO $say$ BEGIN RAISE NOTICE '%', 'Downgrading 001 -> 000, step 18 of 18: forget what a rollback gives back'; END $say$;
 
 DO $step$
 #variable_conflict use_column

@@ -36,16 +36,29 @@ BEGIN
 END $planted$;
 SET timezone = 'UTC';
 SET lock_timeout = '200ms';
-SET statement_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
-DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$;
-DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN PERFORM set_config('role', 'none', false); END IF; END $$;
-SET client_min_messages = notice;
-SET standard_conforming_strings = on;
-SET quote_all_identifiers = off;
+SET statement_timeout = '0';
+SET idle_in_transaction_session_timeout = '0';
+SET client_min_messages = 'notice';
+SET standard_conforming_strings = 'on';
+SET quote_all_identifiers = 'off';
 SET plpgsql.extra_errors = 'none';
-DO $$ BEGIN PERFORM set_config(name, 'sequential', false) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$;
-DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
+DO $known$
+DECLARE
+    setting text[];
+BEGIN
+    FOREACH setting SLICE 1 IN ARRAY ARRAY[['client_connection_check_interval', '500ms'], ['transaction_timeout', '0'], ['citus.multi_shard_modify_mode', 'sequential']] LOOP
+        BEGIN
+            IF current_setting(setting[1], true) IS NOT NULL THEN
+                PERFORM set_config(setting[1], setting[2], false);
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value THEN NULL;
+        END;
+    END LOOP;
+    -- A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN
+        PERFORM set_config('role', 'none', false);
+    END IF;
+END $known$;
 
 DO $head$
 DECLARE
@@ -86,7 +99,7 @@ BEGIN
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
     WHEN widening IS NOT NULL THEN format('the widening of %s was interrupted: finish it with the revision that began it, for the ids alembic -n scale upgrade bigint, then run this again', widening)
-    WHEN state = 'a rollback was interrupted' THEN 'a rollback of this database was interrupted: finish it with alembic downgrade -1, then upgrade'
+    WHEN state = 'a rollback was interrupted' THEN 'a rollback of this database was interrupted: finish it with alembic downgrade 000, then upgrade'
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
                        WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
@@ -175,7 +188,7 @@ CASE WHEN current_setting('server_version_num')::int < 150000 THEN
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
 -- What keeps customers and conversations from being the tables of revision 000: a sentence a line, in the order in
@@ -386,7 +399,7 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         notices := notices || string_to_array(array_to_string(ARRAY[
 (
 -- What does not stop the upgrade, but is better known before it. A sentence a line.
@@ -435,33 +448,15 @@ SELECT concat_ws(E'\n',
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
--- What stands in the way of the upgrade: rights, keys and names first. A sentence a line; a line that is a query gives one.
+-- What stands in the way of the upgrade of the two tables: rights and keys first. A sentence a line; a line that is a query gives one.
 WITH untouched AS (
 -- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
  WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
                                 AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))
-),
-wanted (name, tab, definition) AS (VALUES
-    ('businesses_pkey', NULL, NULL), ('whatsapp_numbers_pkey', NULL, NULL), ('users_pkey', NULL, NULL), ('user_businesses_pkey', NULL, NULL),
-    ('uq_whatsapp_numbers_phone_number_id', NULL, NULL), ('uq_whatsapp_numbers_business_id_id', NULL, NULL),
-    ('uq_whatsapp_numbers_phone_number_active', NULL, NULL), ('uq_users_email_lower', NULL, NULL), ('ix_user_businesses_business_id', NULL, NULL),
-    ('customers_pkey', 'customers', NULL),
-    ('ix_customers_whatsapp_id', 'customers', '^CREATE (UNIQUE )?INDEX .* USING btree \(whatsapp_id\)$'),
-    ('ix_customers_whatsapp_id_000', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(whatsapp_id\)$'),
-    ('ix_customers_whatsapp_id_001', 'customers', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
-    ('uq_customers_business_id_whatsapp_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_id\)$'),
-    ('uq_customers_business_id_whatsapp_user_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_user_id\) WHERE \(whatsapp_user_id IS NOT NULL\)$'),
-    ('conversations_pkey', 'conversations', NULL),
-    ('ix_conversations_whatsapp_id', 'conversations', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
-    ('ix_conversations_timestamp', 'conversations', '^CREATE INDEX .* USING btree \("timestamp"\)$'),
-    ('ix_conversations_business_id_whatsapp_id_timestamp', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_id, "timestamp"\)$'),
-    ('ix_conversations_business_id_whatsapp_number_id', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_number_id\) WHERE \(whatsapp_number_id IS NOT NULL\)$'),
-    ('uq_conversations_business_id_whatsapp_message_id', 'conversations', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_message_id\) WHERE \(whatsapp_message_id IS NOT NULL\)$')
--- Every name that the schema takes in the place of another relation: those on the two old tables with what they are.
 )
 SELECT concat_ws(E'\n',
 -- The rights of whoever runs it.
@@ -473,10 +468,6 @@ SELECT concat_ws(E'\n',
    FROM pg_class AS t JOIN pg_attrdef ON adrelid = t.oid JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
    JOIN pg_class AS s ON s.oid = refobjid AND s.relkind = 'S'
   WHERE t.oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(s.relowner, 'USAGE')),
-CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
-    format('role %1$s may not create tables in schema %2$s, whose owner can let it: run GRANT CREATE ON SCHEMA %2$I TO %3$I;',
-           current_user, current_schema(), current_user) END,
-
 -- Keys first, for what they refer to cannot go before them.
 (SELECT string_agg(format('the foreign key %1$s of table %2$s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses (after the upgrade a key of business_id and whatsapp_id can take its place): run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %3$I;',
                           conname, conrelid::regclass, conname), E'\n' ORDER BY conname)
@@ -485,29 +476,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'whatsapp_id')
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname IN ('id', 'business_id'))),
 
--- What was made by hand: names that are taken.
-(SELECT string_agg(format('the name %1$s is taken by a %2$s that this migration did not make (docs/hand-made.md shows how its rows come along): run %3$sALTER %4$s %1$I RENAME TO %1$s_before;',
-                          name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END), E'\n' ORDER BY place)
-   FROM (SELECT place, name, CASE WHEN c.oid IS NULL THEN 'type' WHEN relkind IN ('r', 'p', 'f') THEN 'table' WHEN relkind IN ('v', 'm') THEN 'view' ELSE 'relation' END AS kind,
-                (SELECT string_agg(format('ALTER INDEX IF EXISTS %s RENAME TO %I; ', indexrelid::regclass, x.relname || '_before'), '' ORDER BY x.relname)
-                   FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM wanted)) AS indexes
-           FROM unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) WITH ORDINALITY AS taken (name, place)
-           LEFT JOIN pg_class AS c ON c.oid = to_regclass(name)
-          WHERE (c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = name))
-            AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')) AS taken),
-(SELECT string_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
-                          coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before'), E'\n' ORDER BY relname)
-   FROM wanted JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
-  WHERE (i.indrelid = to_regclass(tab) AND (indisprimary OR pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion)) IS NOT TRUE
-    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = i.indrelid AND polname = 'app_service' AND polrelid NOT IN (to_regclass('customers'), to_regclass('conversations')))
-    -- those of a table that is renamed itself go with it
-    AND (i.indrelid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))) IS NOT TRUE
-    AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
-(SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
-   FROM pg_proc JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pg_proc.oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
-    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner))  -- else see check_roles
-    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service')),
+-- What was made by hand.
 (SELECT string_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before'), E'\n' ORDER BY relname)
    FROM pg_trigger JOIN untouched AS t ON tgrelid = relid WHERE tgname IN ('set_updated_at', 'single_business_only', 'single_business_update')),
 (SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
@@ -541,7 +510,7 @@ CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
 -- What stands in the way of an upgrade, and of a rollback. A sentence a line.
@@ -567,10 +536,10 @@ SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change w
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
--- What stands in the way of changing the two tables: what hangs on them, triggers, and the time zone. A sentence a line.
+-- What stands in the way of changing the two tables: what hangs on them, and triggers. A sentence a line.
 WITH untouched AS (
 -- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
@@ -676,30 +645,17 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
           CROSS JOIN LATERAL (SELECT format('insert\s+into\s[^;]*((\m(new|old)\M|\$\d+)\)?\s*\.\s*\*|select\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(%s)\M)',
                                              concat_ws('|', 'customers', 'conversations', tgnewtable, tgoldtable)) AS by_star) AS p
           WHERE source ~* by_star
-          GROUP BY tgfoid) AS counted),
-(SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the running bot writes would be read in it; restart the bot after: run %s;', zone, place, command), E'\n')
-   FROM (SELECT reset_val, 'here', format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database()) FROM pg_settings WHERE name = 'TimeZone'
-         UNION ALL
-         SELECT split_part(setting, '=', 2), CASE WHEN setrole = 0 THEN 'here' ELSE 'for role ' || setrole::regrole END,
-                CASE WHEN setrole = 0 THEN format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database())
-                     ELSE format('ALTER ROLE %s%s SET timezone TO ''UTC''', setrole::regrole, CASE WHEN setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END) END
-           FROM pg_db_role_setting, unnest(setconfig) AS setting
-          WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-            AND setting ILIKE 'timezone=%' AND (setrole = 0 OR has_table_privilege(setrole, to_regclass('conversations'), 'INSERT'))
-        ) AS zones (zone, place, command)
-  WHERE lower(zone) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'
-    AND (to_regclass('customers') IS NULL  -- revision 000 makes them without a zone
-         OR EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid <> 'timestamptz'::regtype)))
+          GROUP BY tgfoid) AS counted)
 ) AS sentences
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF true THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
--- Whom row level security would cut off, or let through, and what the roles could do. A sentence a line.
--- Inputs: queries of app/tenancy/migration/access.py: acl_* (grantee, relowner, privilege_type, columns), former_* (role),
--- strangers and new_strangers (role, database, closing); the conditions to_ours and upgraded on a row of pg_policy.
+-- Whom row level security would cut off from the two tables, or let through. A sentence a line.
+-- Inputs: queries of app/tenancy/migration/access.py: acl_* (grantee, relowner, privilege_type, columns) and former_* (role); the
+-- conditions to_ours and upgraded on a row of pg_policy.
 SELECT concat_ws(E'\n',
 (SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC;',
                string_agg(format('%s on %s', privilege, place), ', '),
@@ -805,7 +761,91 @@ SELECT everything.rolname::text
             ON place = polrelid AND pg_has_role(works.oid, to_regrole(role), 'USAGE')
          WHERE NOT rolsuper AND NOT rolbypassrls
            AND EXISTS (SELECT FROM unnest(polroles) AS named (oid) JOIN pg_roles USING (oid) WHERE pg_has_role(works.oid, named.oid, 'USAGE')))
- HAVING count(*) > 0),
+ HAVING count(*) > 0)
+) AS sentences
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- Whether the new tables can be made: the right to, and the names that are taken. A sentence a line.
+WITH wanted (name, tab, definition) AS (VALUES
+    ('businesses_pkey', NULL, NULL), ('whatsapp_numbers_pkey', NULL, NULL), ('users_pkey', NULL, NULL), ('user_businesses_pkey', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_id', NULL, NULL), ('uq_whatsapp_numbers_business_id_id', NULL, NULL),
+    ('uq_whatsapp_numbers_phone_number_active', NULL, NULL), ('uq_users_email_lower', NULL, NULL), ('ix_user_businesses_business_id', NULL, NULL),
+    ('customers_pkey', 'customers', NULL),
+    ('ix_customers_whatsapp_id', 'customers', '^CREATE (UNIQUE )?INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_000', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_customers_whatsapp_id_001', 'customers', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_id\)$'),
+    ('uq_customers_business_id_whatsapp_user_id', 'customers', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_user_id\) WHERE \(whatsapp_user_id IS NOT NULL\)$'),
+    ('conversations_pkey', 'conversations', NULL),
+    ('ix_conversations_whatsapp_id', 'conversations', '^CREATE INDEX .* USING btree \(whatsapp_id\)$'),
+    ('ix_conversations_timestamp', 'conversations', '^CREATE INDEX .* USING btree \("timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_id_timestamp', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_id, "timestamp"\)$'),
+    ('ix_conversations_business_id_whatsapp_number_id', 'conversations', '^CREATE INDEX .* USING btree \(business_id, whatsapp_number_id\) WHERE \(whatsapp_number_id IS NOT NULL\)$'),
+    ('uq_conversations_business_id_whatsapp_message_id', 'conversations', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_message_id\) WHERE \(whatsapp_message_id IS NOT NULL\)$')
+-- Every name that the schema takes in the place of another relation: those on the two old tables with what they are.
+)
+SELECT concat_ws(E'\n',
+CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
+    format('role %1$s may not create tables in schema %2$s, whose owner can let it: run GRANT CREATE ON SCHEMA %2$I TO %3$I;',
+           current_user, current_schema(), current_user) END,
+
+-- What was made by hand: names that are taken.
+(SELECT string_agg(format('the name %1$s is taken by a %2$s that this migration did not make (docs/hand-made.md shows how its rows come along): run %3$sALTER %4$s %1$I RENAME TO %1$s_before;',
+                          name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END), E'\n' ORDER BY place)
+   FROM (SELECT place, name, CASE WHEN c.oid IS NULL THEN 'type' WHEN relkind IN ('r', 'p', 'f') THEN 'table' WHEN relkind IN ('v', 'm') THEN 'view' ELSE 'relation' END AS kind,
+                (SELECT string_agg(format('ALTER INDEX IF EXISTS %s RENAME TO %I; ', indexrelid::regclass, x.relname || '_before'), '' ORDER BY x.relname)
+                   FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM wanted)) AS indexes
+           FROM unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) WITH ORDINALITY AS taken (name, place)
+           LEFT JOIN pg_class AS c ON c.oid = to_regclass(name)
+          WHERE (c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = name))
+            AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')) AS taken),
+(SELECT string_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
+                          coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before'), E'\n' ORDER BY relname)
+   FROM wanted JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
+  WHERE (i.indrelid = to_regclass(tab) AND (indisprimary OR pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion)) IS NOT TRUE
+    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = i.indrelid AND polname = 'app_service' AND polrelid NOT IN (to_regclass('customers'), to_regclass('conversations')))
+    -- those of a table that is renamed itself go with it
+    AND (i.indrelid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))) IS NOT TRUE
+    AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
+(SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
+   FROM pg_proc JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pg_proc.oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
+    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner))  -- else see check_roles
+    AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service'))
+) AS sentences
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- Whose times without a zone would be read in another one. A sentence a line.
+SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the running bot writes would be read in it; restart the bot after: run %s;', zone, place, command), E'\n')
+   FROM (SELECT reset_val, 'here', format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database()) FROM pg_settings WHERE name = 'TimeZone'
+         UNION ALL
+         SELECT split_part(setting, '=', 2), CASE WHEN setrole = 0 THEN 'here' ELSE 'for role ' || setrole::regrole END,
+                CASE WHEN setrole = 0 THEN format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database())
+                     ELSE format('ALTER ROLE %s%s SET timezone TO ''UTC''', setrole::regrole, CASE WHEN setdatabase <> 0 THEN format(' IN DATABASE %I', current_database()) END) END
+           FROM pg_db_role_setting, unnest(setconfig) AS setting
+          WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+            AND setting ILIKE 'timezone=%' AND (setrole = 0 OR has_table_privilege(setrole, to_regclass('conversations'), 'INSERT'))
+        ) AS zones (zone, place, command)
+  WHERE lower(zone) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'
+    AND (to_regclass('customers') IS NULL  -- revision 000 makes them without a zone
+         OR EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid <> 'timestamptz'::regtype))
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- What the two roles could do, whether they can be granted, and who would come in through them. A sentence a line.
+-- Inputs: strangers, a query of app/tenancy/migration/access.py (role, database, closing); those of 001_new_strangers.sql.
+SELECT concat_ws(E'\n',
 (SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
    FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
@@ -864,8 +904,11 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
                       AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
 (SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
                string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
-   FROM (SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
-       concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', there.datname),
+   FROM (
+
+-- Where the migrating role, once a member of app_tenant and app_service, could read another database (role, database, closing).
+-- Inputs: joins_as_anyone, a condition on joins and there; closing_there, the statements that close a database.
+SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database, concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', there.datname),
        (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(there.datacl) AS open
           JOIN pg_roles AS g ON g.oid = open.grantee WHERE open.privilege_type = 'CONNECT' AND g.rolname IN ('app_tenant', 'app_service')),
        (SELECT format('; GRANT CONNECT ON DATABASE %I TO %s', there.datname, string_agg(format('%I', rolname), ', ' ORDER BY rolname))
@@ -888,7 +931,9 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
                 WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ('app_tenant', 'app_service'), true))
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(there.datacl, acldefault('d', there.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
-                      AND pg_has_role(joins.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
+                      AND pg_has_role(joins.oid, g.oid, 'USAGE'))
+
+) AS stranger HAVING count(*) > 0),
 (SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
                string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
    FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
@@ -950,7 +995,7 @@ HAVING count(*) > 0
 )
         ]::text[], E'\n'), E'\n');
     END IF;
-    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
+    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
         notices := notices || string_to_array(array_to_string(ARRAY[
 (
 -- Whoever works with the two tables is named, and what changes for it. A sentence a line.
@@ -1027,8 +1072,14 @@ SELECT everything.rolname::text
      WHERE rolname IN ('anon', 'authenticated') AND oid IN (SELECT grantee FROM held)
     UNION ALL
     SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
-      FROM (WITH RECURSIVE reached (class, oid, name, via) AS (
-    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))
+      FROM (
+
+-- What reads or writes the two tables past their policies, and who may use it (object, reaches, role): views and materialised views,
+-- rules, inheritance children and SECURITY DEFINER functions, each over another too. A function's text is searched for the name
+-- of what it would reach. A security_invoker view passes nothing. Input: workers, a query of role names, or PUBLIC (role).
+WITH RECURSIVE reached (class, oid, name, via) AS (
+    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class
+     WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))
     UNION
     SELECT next.class, next.oid, next.name, reached.via
       FROM reached CROSS JOIN LATERAL (
@@ -1080,7 +1131,9 @@ SELECT everything.rolname::text
    AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
        ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
             OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
- GROUP BY 1, 3) AS r GROUP BY object, reaches
+ GROUP BY 1, 3
+
+) AS r GROUP BY object, reaches
 ) AS said (what_changes)
 )
         ]::text[], E'\n'), E'\n');
@@ -1197,7 +1250,7 @@ BEGIN;
 COMMIT;
 
 -- what a rollback gives back
-\echo 'Upgrading 000 -> 001, step 1 of 25: what a rollback gives back'
+\echo 'Upgrading 000 -> 001, step 1 of 26: what a rollback gives back'
 
 DO $step$
 #variable_conflict use_column
@@ -1225,9 +1278,9 @@ CREATE TABLE multi_tenant_rollback (
     needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
-COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade 000 runs to give the single-business schema back; keep it';
 COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
-COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'When the statement is run: a table or "end" in the rollback, "upgrade" in the upgrade itself; a "fact" is never run';
 COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
 COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
 COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';
@@ -1268,7 +1321,7 @@ END
 $step$;
 
 -- roles app_tenant and app_service
-\echo 'Upgrading 000 -> 001, step 2 of 25: roles app_tenant and app_service'
+\echo 'Upgrading 000 -> 001, step 2 of 26: roles app_tenant and app_service'
 
 DO $step$
 #variable_conflict use_column
@@ -1368,7 +1421,7 @@ END
 $step$;
 
 -- businesses, whatsapp_numbers, users, user_businesses
-\echo 'Upgrading 000 -> 001, step 3 of 25: businesses, whatsapp_numbers, users, user_businesses'
+\echo 'Upgrading 000 -> 001, step 3 of 26: businesses, whatsapp_numbers, users, user_businesses'
 
 DO $step$
 #variable_conflict use_column
@@ -1400,8 +1453,11 @@ BEGIN
             EXECUTE format('DROP POLICY IF EXISTS app_tenant ON %I', name);
             EXECUTE format('DROP POLICY IF EXISTS app_service ON %I', name);
         END LOOP;
-        EXECUTE format('ALTER FUNCTION multi_tenant_archive.current_business_id() SET SCHEMA %I', current_schema());
-        EXECUTE format('ALTER FUNCTION multi_tenant_archive.set_updated_at() SET SCHEMA %I', current_schema());
+        FOREACH name IN ARRAY '{current_business_id(),set_updated_at()}'::text[] LOOP
+            IF to_regprocedure('multi_tenant_archive.' || name) IS NOT NULL THEN
+                EXECUTE format('ALTER FUNCTION multi_tenant_archive.%s SET SCHEMA %I', name, current_schema());
+            END IF;
+        END LOOP;
     ELSE
         CREATE TABLE businesses (
             id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -1741,7 +1797,7 @@ END
 $step$;
 
 -- canonical names of equal indexes
-\echo 'Upgrading 000 -> 001, step 4 of 25: canonical names of equal indexes'
+\echo 'Upgrading 000 -> 001, step 4 of 26: canonical names of equal indexes'
 
 DO $step$
 #variable_conflict use_column
@@ -1808,7 +1864,7 @@ END
 $step$;
 
 -- customers: business_id, time zones, row level security
-\echo 'Upgrading 000 -> 001, step 5 of 25: customers: business_id, time zones, row level security'
+\echo 'Upgrading 000 -> 001, step 5 of 26: customers: business_id, time zones, row level security'
 
 DO $step$
 #variable_conflict use_column
@@ -1834,45 +1890,50 @@ SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times; adopted, a query of facts.
-SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (WITH numbers AS (
-    SELECT relname, relnamespace, attname, q.sequence
-      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL (SELECT refobjid FROM pg_attrdef
-      JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
-      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum
-    UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
-        = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')) AS q (sequence)
-     WHERE t.oid = to_regclass('customers') AND attnum > 0
+-- Inputs: table; columns and times, the names of its columns and of its times.
+SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
+
+-- The form of an adopted table that revisions leave as it is, as the drift check words it, which takes it for no drift:
+-- `object: aspect value`. Input: table.
+WITH sequences AS (
+    SELECT t.relname, t.relnamespace, a.attname, q.oid, q.relacl, q.relowner, q.relname AS sequence, q.relnamespace AS place, concat_ws(', ',
+               'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+               CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                  ELSE 32767 END THEN 'maxvalue ' || seqmax END) AS options
+      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid AND attnum > 0 CROSS JOIN LATERAL (
+               -- what numbers the column, by a DEFAULT or as an identity
+               SELECT refobjid FROM pg_attrdef
+                 JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
+                WHERE adrelid = attrelid AND adnum = attnum
+               UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
+                   = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')
+           ) AS numbers (oid) JOIN pg_sequence ON seqrelid = numbers.oid JOIN pg_class AS q ON q.oid = seqrelid
+     WHERE t.oid = to_regclass('customers')
 )
-SELECT format('column %s.%s: collation %s', 'customers', attname, CASE WHEN attcollation <> typcollation THEN (
-        SELECT format('%I.%I', n.nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation)
-        ELSE 'default' END)
+SELECT format('column %s.%s: collation %s', 'customers', attname, (
+           SELECT format('%I.%I', nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation))
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('customers') AND attnum > 0 AND attcollation <> typcollation
 UNION ALL
 SELECT format('column %s.%s: type %s', 'customers', attname, format_type(atttypid, atttypmod))
   FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
 UNION ALL
-SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
-  FROM pg_class WHERE oid = to_regclass('customers') AND relpersistence <> 'p'
+SELECT format('table %s: persistence unlogged', relname) FROM pg_class WHERE oid = to_regclass('customers') AND relpersistence <> 'p'
 UNION ALL
 SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('customers')
 UNION ALL
 SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
   FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('customers')
-        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
+        UNION ALL SELECT format('sequence of %s.%s', relname, attname), relacl, relowner FROM sequences) AS o
  CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
 UNION ALL
-SELECT format('sequence of %s.%s: options %s', relname, attname, concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
-                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
-                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END))
-  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
-                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
-                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END) <> 'increment 1'
+SELECT format('sequence of %s.%s: options %s', relname, attname, options) FROM sequences WHERE options <> 'increment 1'
 UNION ALL
-SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
-              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
-  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace) AS adopted (line)
+SELECT format('column %s.%s: definition a default from the sequence %s', relname, attname,
+              CASE WHEN place = relnamespace THEN quote_ident(sequence) ELSE format('%I.%I', nspname, sequence) END)
+  FROM sequences JOIN pg_namespace AS n ON n.oid = place
+
+) AS adopted (line)
 UNION ALL (
     SELECT 'customers times', 'type', format('ALTER TABLE customers ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
       FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype ORDER BY attname
@@ -1897,8 +1958,9 @@ UNION ALL SELECT 'customers', 'access', format('GRANT %s%s ON %s TO %s', privile
    FROM (SELECT 'customers' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'customers'::regclass
          UNION ALL SELECT 'customers', format('(%I)', attname), attname, (aclexplode(attacl)).*
            FROM pg_attribute WHERE attrelid = 'customers'::regclass AND NOT attisdropped
-         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
+         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', attname, (aclexplode(relacl)).*
            FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+           JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
           WHERE refobjid = 'customers'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')
@@ -2018,36 +2080,21 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
-SELECT 'customers', 'privilege', former.* FROM (WITH held AS (
-    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
-      FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('customers')) AS a JOIN pg_roles ON pg_roles.oid = grantee
-     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
-SELECT format($back$DO $do$ BEGIN
-    IF %2$L::boolean OR %1$L IN (SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('customers')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('customers') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) THEN
-        GRANT %3$s %4$s ON customers TO %1$s %5$s;
-    END IF;
-END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
-       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
-  FROM held WHERE unconfined) AS former
+-- What the upgrade is about to take from former roles: privileges that row level security does not confine. A role that worked
+-- with the table beside gets them back only while it still does. Inputs: table; former, a query of the former roles (role).
+WITH held AS (
+    SELECT part.*, entry.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+      FROM pg_class CROSS JOIN LATERAL (
+               SELECT '' AS columns, NULL::name AS col, relacl AS acl
+               UNION ALL SELECT format(' (%I)', attname), attname, attacl FROM pg_attribute
+                          WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+           ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE pg_class.oid = to_regclass('customers') AND NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner
+       AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+)
+SELECT 'customers', CASE WHEN EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined) THEN 'privilege' ELSE 'only privilege' END,
+       format('GRANT %s%s ON customers TO %s%s', privilege_type, columns, role, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END), col, rolname
+  FROM held WHERE unconfined
 ) AS q (phase, kind, statement, needs_column, needs_role)
 ) AS s (phase, kind, statement, needs_column, needs_role, place)
  WHERE statement IS NOT NULL AND NOT EXISTS (
@@ -2158,7 +2205,7 @@ END
 $step$;
 
 -- conversations: business_id, time zones, row level security
-\echo 'Upgrading 000 -> 001, step 6 of 25: conversations: business_id, time zones, row level security'
+\echo 'Upgrading 000 -> 001, step 6 of 26: conversations: business_id, time zones, row level security'
 
 DO $step$
 #variable_conflict use_column
@@ -2184,45 +2231,50 @@ SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times; adopted, a query of facts.
-SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (WITH numbers AS (
-    SELECT relname, relnamespace, attname, q.sequence
-      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL (SELECT refobjid FROM pg_attrdef
-      JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
-      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum
-    UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
-        = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')) AS q (sequence)
-     WHERE t.oid = to_regclass('conversations') AND attnum > 0
+-- Inputs: table; columns and times, the names of its columns and of its times.
+SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
+
+-- The form of an adopted table that revisions leave as it is, as the drift check words it, which takes it for no drift:
+-- `object: aspect value`. Input: table.
+WITH sequences AS (
+    SELECT t.relname, t.relnamespace, a.attname, q.oid, q.relacl, q.relowner, q.relname AS sequence, q.relnamespace AS place, concat_ws(', ',
+               'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
+               CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
+                                  ELSE 32767 END THEN 'maxvalue ' || seqmax END) AS options
+      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid AND attnum > 0 CROSS JOIN LATERAL (
+               -- what numbers the column, by a DEFAULT or as an identity
+               SELECT refobjid FROM pg_attrdef
+                 JOIN pg_depend ON (classid, objid, refclassid) = ('pg_attrdef'::regclass, pg_attrdef.oid, 'pg_class'::regclass)
+                WHERE adrelid = attrelid AND adnum = attnum
+               UNION ALL SELECT objid FROM pg_depend WHERE (classid, refclassid, refobjid, refobjsubid, deptype)
+                   = ('pg_class'::regclass, 'pg_class'::regclass, attrelid, attnum, 'i')
+           ) AS numbers (oid) JOIN pg_sequence ON seqrelid = numbers.oid JOIN pg_class AS q ON q.oid = seqrelid
+     WHERE t.oid = to_regclass('conversations')
 )
-SELECT format('column %s.%s: collation %s', 'conversations', attname, CASE WHEN attcollation <> typcollation THEN (
-        SELECT format('%I.%I', n.nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation)
-        ELSE 'default' END)
+SELECT format('column %s.%s: collation %s', 'conversations', attname, (
+           SELECT format('%I.%I', nspname, collname) FROM pg_collation AS k JOIN pg_namespace AS n ON n.oid = collnamespace WHERE k.oid = attcollation))
   FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
  WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND attcollation <> typcollation
 UNION ALL
 SELECT format('column %s.%s: type %s', 'conversations', attname, format_type(atttypid, atttypmod))
   FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
 UNION ALL
-SELECT format('table %s: persistence %s', relname, CASE relpersistence WHEN 'p' THEN 'logged' ELSE 'unlogged' END)
-  FROM pg_class WHERE oid = to_regclass('conversations') AND relpersistence <> 'p'
+SELECT format('table %s: persistence unlogged', relname) FROM pg_class WHERE oid = to_regclass('conversations') AND relpersistence <> 'p'
 UNION ALL
 SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('conversations')
 UNION ALL
 SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
   FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('conversations')
-        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
+        UNION ALL SELECT format('sequence of %s.%s', relname, attname), relacl, relowner FROM sequences) AS o
  CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
 UNION ALL
-SELECT format('sequence of %s.%s: options %s', relname, attname, concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
-                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
-                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END))
-  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE concat_ws(', ', 'increment ' || seqincrement, CASE WHEN seqcycle THEN 'cycle' END,
-                 CASE WHEN seqmax < CASE seqtypid WHEN 'bigint'::regtype THEN 9223372036854775807 WHEN 'integer'::regtype THEN 2147483647
-                                    ELSE 32767 END THEN 'maxvalue ' || seqmax END) <> 'increment 1'
+SELECT format('sequence of %s.%s: options %s', relname, attname, options) FROM sequences WHERE options <> 'increment 1'
 UNION ALL
-SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
-              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
-  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace) AS adopted (line)
+SELECT format('column %s.%s: definition a default from the sequence %s', relname, attname,
+              CASE WHEN place = relnamespace THEN quote_ident(sequence) ELSE format('%I.%I', nspname, sequence) END)
+  FROM sequences JOIN pg_namespace AS n ON n.oid = place
+
+) AS adopted (line)
 UNION ALL (
     SELECT 'conversations times', 'type', format('ALTER TABLE conversations ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
       FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype ORDER BY attname
@@ -2247,8 +2299,9 @@ UNION ALL SELECT 'conversations', 'access', format('GRANT %s%s ON %s TO %s', pri
    FROM (SELECT 'conversations' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = 'conversations'::regclass
          UNION ALL SELECT 'conversations', format('(%I)', attname), attname, (aclexplode(attacl)).*
            FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND NOT attisdropped
-         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
+         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', attname, (aclexplode(relacl)).*
            FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+           JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
           WHERE refobjid = 'conversations'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')
@@ -2366,36 +2419,21 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
 INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
 SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
-SELECT 'conversations', 'privilege', former.* FROM (WITH held AS (
-    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
-      FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('conversations')) AS a JOIN pg_roles ON pg_roles.oid = grantee
-     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
-SELECT format($back$DO $do$ BEGIN
-    IF %2$L::boolean OR %1$L IN (SELECT grantee::regrole::text AS role
-  FROM (SELECT relowner, columns, entry.*
-  FROM pg_class CROSS JOIN LATERAL (
-           SELECT '' AS columns, relacl AS acl
-           UNION ALL SELECT format('(%%I)', attname), attacl FROM pg_attribute
-                      WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
-       ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry
- WHERE pg_class.oid = to_regclass('conversations')) AS held JOIN pg_roles ON pg_roles.oid = grantee
- WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-UNION
-SELECT everything.rolname::text
-  FROM pg_class, pg_roles AS everything JOIN pg_roles AS reader ON pg_has_role(reader.oid, everything.oid, 'MEMBER')
- WHERE pg_class.oid = to_regclass('conversations') AND everything.rolname IN ('pg_read_all_data', 'pg_write_all_data')
-   AND reader.oid NOT IN (everything.oid, relowner) AND NOT reader.rolsuper AND NOT reader.rolbypassrls) THEN
-        GRANT %3$s %4$s ON conversations TO %1$s %5$s;
-    END IF;
-END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
-       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
-  FROM held WHERE unconfined) AS former
+-- What the upgrade is about to take from former roles: privileges that row level security does not confine. A role that worked
+-- with the table beside gets them back only while it still does. Inputs: table; former, a query of the former roles (role).
+WITH held AS (
+    SELECT part.*, entry.*, rolname, grantee::regrole::text AS role, privilege_type IN ('TRUNCATE', 'TRIGGER', 'REFERENCES') AS unconfined
+      FROM pg_class CROSS JOIN LATERAL (
+               SELECT '' AS columns, NULL::name AS col, relacl AS acl
+               UNION ALL SELECT format(' (%I)', attname), attname, attacl FROM pg_attribute
+                          WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+           ) AS part CROSS JOIN LATERAL aclexplode(acl) AS entry JOIN pg_roles ON pg_roles.oid = grantee
+     WHERE pg_class.oid = to_regclass('conversations') AND NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner
+       AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+)
+SELECT 'conversations', CASE WHEN EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined) THEN 'privilege' ELSE 'only privilege' END,
+       format('GRANT %s%s ON conversations TO %s%s', privilege_type, columns, role, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' END), col, rolname
+  FROM held WHERE unconfined
 ) AS q (phase, kind, statement, needs_column, needs_role)
 ) AS s (phase, kind, statement, needs_column, needs_role, place)
  WHERE statement IS NOT NULL AND NOT EXISTS (
@@ -2506,21 +2544,92 @@ END
 $step$;
 
 -- statistics of customers
-\echo 'Upgrading 000 -> 001, step 7 of 25: statistics of customers'
+\echo 'Upgrading 000 -> 001, step 7 of 26: statistics of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers) \gexec
 SET lock_timeout = '200ms';
 
 -- statistics of conversations
-\echo 'Upgrading 000 -> 001, step 8 of 25: statistics of conversations'
+\echo 'Upgrading 000 -> 001, step 8 of 26: statistics of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations) \gexec
 SET lock_timeout = '200ms';
 
+-- remembered indexes can be built
+\echo 'Upgrading 000 -> 001, step 9 of 26: remembered indexes can be built'
+
+DO $step$
+#variable_conflict use_column
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF NOT EXISTS (SELECT FROM multi_tenant_rollback WHERE phase = 'upgrade') THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- Remembered indexes of a phase that cannot be built any more, because a team dropped or renamed what they name. Each is tried on
+-- an empty copy of its table. whatsapp_id stays unique without such an extra; any other index is left out. Input: phase.
+DO $lost$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT id, statement, tab, regexp_replace(statement, format('^(CREATE (?:UNIQUE )?INDEX) (?:"(?:[^"]|"")+"|[^ ]+) ON (?:(?:"(?:[^"]|"")+"|[^ ".]+)\.)?%s ', tab),
+                                                  '\1 ON multi_tenant_rollback_try ') AS trial
+          FROM multi_tenant_rollback, coalesce(substring(kind FROM '^index of (.*)'), 'customers') AS tab
+         WHERE phase = 'upgrade' ORDER BY id
+    LOOP
+        CONTINUE WHEN wanted.trial = wanted.statement;  -- never on the table itself
+        BEGIN
+            EXECUTE format('CREATE TABLE multi_tenant_rollback_try (LIKE %I)', wanted.tab);
+            EXECUTE wanted.trial;
+            DROP TABLE multi_tenant_rollback_try;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            RAISE NOTICE 'not given back, for %: %', SQLERRM, wanted.statement;
+            IF 'upgrade' = 'unique' THEN
+                UPDATE multi_tenant_rollback SET statement = format('CREATE UNIQUE INDEX %s ON customers (whatsapp_id)', substring(statement FROM 'multi_tenant_rollback_\d+'))
+                 WHERE id = wanted.id;
+            ELSE
+                UPDATE multi_tenant_rollback SET phase = 'lost' WHERE id = wanted.id;
+            END IF;
+        END;
+    END LOOP;
+END $lost$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('something') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'something' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
+
 -- indexes of the times of customers
-\echo 'Upgrading 000 -> 001, step 9 of 25: indexes of the times of customers'
+\echo 'Upgrading 000 -> 001, step 10 of 26: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2528,7 +2637,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- indexes of the times of conversations
-\echo 'Upgrading 000 -> 001, step 10 of 25: indexes of the times of conversations'
+\echo 'Upgrading 000 -> 001, step 11 of 26: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2536,7 +2645,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_timestamp
-\echo 'Upgrading 000 -> 001, step 11 of 25: index ix_conversations_timestamp'
+\echo 'Upgrading 000 -> 001, step 12 of 26: index ix_conversations_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2544,7 +2653,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_whatsapp_id
-\echo 'Upgrading 000 -> 001, step 12 of 25: index ix_conversations_whatsapp_id'
+\echo 'Upgrading 000 -> 001, step 13 of 26: index ix_conversations_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2552,7 +2661,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_id_timestamp
-\echo 'Upgrading 000 -> 001, step 13 of 25: index ix_conversations_business_id_whatsapp_id_timestamp'
+\echo 'Upgrading 000 -> 001, step 14 of 26: index ix_conversations_business_id_whatsapp_id_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2560,7 +2669,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_number_id
-\echo 'Upgrading 000 -> 001, step 14 of 25: index ix_conversations_business_id_whatsapp_number_id'
+\echo 'Upgrading 000 -> 001, step 15 of 26: index ix_conversations_business_id_whatsapp_number_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2568,7 +2677,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_conversations_business_id_whatsapp_message_id
-\echo 'Upgrading 000 -> 001, step 15 of 25: index uq_conversations_business_id_whatsapp_message_id'
+\echo 'Upgrading 000 -> 001, step 16 of 26: index uq_conversations_business_id_whatsapp_message_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2576,7 +2685,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_user_id
-\echo 'Upgrading 000 -> 001, step 16 of 25: index uq_customers_business_id_whatsapp_user_id'
+\echo 'Upgrading 000 -> 001, step 17 of 26: index uq_customers_business_id_whatsapp_user_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2584,7 +2693,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_id
-\echo 'Upgrading 000 -> 001, step 17 of 25: index uq_customers_business_id_whatsapp_id'
+\echo 'Upgrading 000 -> 001, step 18 of 26: index uq_customers_business_id_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2592,7 +2701,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_customers_whatsapp_id_001
-\echo 'Upgrading 000 -> 001, step 18 of 25: index ix_customers_whatsapp_id_001'
+\echo 'Upgrading 000 -> 001, step 19 of 26: index ix_customers_whatsapp_id_001'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2600,28 +2709,28 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- validate fk_customers_businesses
-\echo 'Upgrading 000 -> 001, step 19 of 25: validate fk_customers_businesses'
+\echo 'Upgrading 000 -> 001, step 20 of 26: validate fk_customers_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT fk_customers_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_businesses
-\echo 'Upgrading 000 -> 001, step 20 of 25: validate fk_conversations_businesses'
+\echo 'Upgrading 000 -> 001, step 21 of 26: validate fk_conversations_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_whatsapp_numbers
-\echo 'Upgrading 000 -> 001, step 21 of 25: validate fk_conversations_whatsapp_numbers'
+\echo 'Upgrading 000 -> 001, step 22 of 26: validate fk_conversations_whatsapp_numbers'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_whatsapp_numbers' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_whatsapp_numbers' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- customers: unique in a business
-\echo 'Upgrading 000 -> 001, step 22 of 25: customers: unique in a business'
+\echo 'Upgrading 000 -> 001, step 23 of 26: customers: unique in a business'
 
 DO $step$
 #variable_conflict use_column
@@ -2715,7 +2824,7 @@ END
 $step$;
 
 -- restore the rows of multi_tenant_archive
-\echo 'Upgrading 000 -> 001, step 23 of 25: restore the rows of multi_tenant_archive'
+\echo 'Upgrading 000 -> 001, step 24 of 26: restore the rows of multi_tenant_archive'
 
 DO $step$
 #variable_conflict use_column
@@ -2797,7 +2906,7 @@ END
 $step$;
 
 -- restore user names, drop multi_tenant_archive
-\echo 'Upgrading 000 -> 001, step 24 of 25: restore user names, drop multi_tenant_archive'
+\echo 'Upgrading 000 -> 001, step 25 of 26: restore user names, drop multi_tenant_archive'
 
 DO $step$
 #variable_conflict use_column
@@ -2876,7 +2985,7 @@ $step$;
 BEGIN;
 
 -- what a rollback gives back is complete
-\echo 'Upgrading 000 -> 001, step 25 of 25: what a rollback gives back is complete'
+\echo 'Upgrading 000 -> 001, step 26 of 26: what a rollback gives back is complete'
 
 DO $step$
 #variable_conflict use_column

@@ -4,6 +4,6 @@ set -eu
 folder=$(cd "${1:-$(dirname "$0")}" && pwd)
 cd "$(dirname "$0")/.."
 alembic upgrade head --sql > "$folder/upgrade.sql"
-alembic downgrade 001:000 --sql > "$folder/rollback.sql"
+alembic downgrade head:000 --sql > "$folder/rollback.sql"
 alembic -x single-transaction=yes upgrade head --sql > "$folder/upgrade_dashboard.sql"
-alembic -x single-transaction=yes downgrade 001:000 --sql > "$folder/rollback_dashboard.sql"
+alembic -x single-transaction=yes downgrade head:000 --sql > "$folder/rollback_dashboard.sql"

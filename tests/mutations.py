@@ -22,7 +22,7 @@ from rich.progress import track
 from sqlalchemy import URL, make_url
 
 from app.tenancy.embedded import embedded_url
-from app.tenancy.migration import access, ops
+from app.tenancy.migration import access, ops, scripts
 from tests.support import ROOT, execute, migrate, plain, rows
 
 FILES = ("test_attack_matrix.py", "test_catalogue_lints.py", "test_tenant_session.py", "test_tokens.py")
@@ -96,34 +96,40 @@ IN_CODE = {
     "TRUNCATE is kept": ("take_from_former_roles", "'TRUNCATE', ", ""),
     "REFERENCES is kept": ("take_from_former_roles", ", 'REFERENCES'", ""),
     "what a grant option gave is kept": ("take_from_former_roles", "WHERE taken AND grantor <> relowner", "WHERE false"),
-    "what was taken is not given back": ("give_back_to_former_roles", "WHERE unconfined$", "WHERE false"),
+    "what was taken is not given back": ("001_remember_privileges.sql", "WHERE unconfined$", "WHERE false"),
     "tenants write created_at": ("tenant_columns", "'id', 'created_at'", "'id'"),
     "tenants write numbered columns": ("tenant_columns", "adnum = attnum", "false"),
     "tenants draw no numbers": ("sequences", "$", " AND false"),
     "members of other databases come in": ("strangers", "$", " AND false"),
-    "the owner comes into other databases": ("new_strangers", "$", " AND false"),
-    "nothing reaches the tables": ("reaching_objects", "GROUP BY 1, 3", "AND false GROUP BY 1, 3"),
+    "the owner comes into other databases": ("001_new_strangers.sql", "$", " AND false"),
+    "nothing reaches the tables": ("001_reaching_objects.sql", "GROUP BY 1, 3", "AND false GROUP BY 1, 3"),
     "default privileges open new tables": ("close_table", "", ""),
 }  # fmt: skip
-"""Name of the mutation to: function of `access` (or `ops`, then it does nothing), pattern in its SQL, what takes its place."""
+"""Name of the mutation to: function of `access` (or `ops`, then it does nothing) or file of a revision, pattern in its SQL,
+what takes its place."""
 
 
 @contextmanager
 def mutated_code(name: str) -> Iterator[None]:
-    """The function of the mutation writes other SQL."""
+    """The function or file of the mutation holds other SQL."""
     function, pattern, instead = IN_CODE[name]
     with pytest.MonkeyPatch.context() as patch:
         if not pattern:
             patch.setattr(ops, function, lambda *_, **__: None)
         else:
-            original = getattr(access, function)
+            is_file = function.endswith(".sql")
+            original: Any = scripts.filled if is_file else getattr(access, function)
 
-            def mutant(*arguments: str, **options: str) -> str:
-                sql, count = re.subn(pattern, instead, original(*arguments, **options))
+            def mutant(*arguments: Any, **options: str) -> str:
+                written: str = original(*arguments, **options)
+                if is_file and arguments[1] != function:
+                    return written
+                sql, count = re.subn(pattern, instead, written)
                 assert count, f"{function} holds no {pattern}"
                 return sql
 
-            patch.setattr(access, function, mutant)
+            module, attribute = (scripts, "filled") if is_file else (access, function)
+            patch.setattr(module, attribute, mutant)
         yield
 
 

@@ -228,7 +228,7 @@ def test_tables_that_hold_rows_are_not_dropped(canonical: URL) -> None:
     for target in ("base", "-1"):
         assert refusal(canonical, "downgrade", target) == (
             "customers holds rows and conversations holds rows: downgrade base drops the single-business tables, so "
-            "move these rows away first; to go back to the single-business schema run alembic downgrade -1 at revision "
+            "move these rows away first; to go back to the single-business schema run alembic downgrade 000 at revision "
             "001, and only to delete the rows for good alembic -x drop-data=yes downgrade base."
         )
     assert held(canonical, "customers", "conversations") == before

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL
 
+from tests.frozen import STEP
 from tests.support import psql, script
 
 TIMEOUTS = "SET lock_timeout = '200ms';\nSET statement_timeout = '1h';\n"
-STEP = re.compile(r"^DO \$(step_*)\$\n.*?^-- begin\n(.*?)^-- end\n.*?^\$\1\$;", re.DOTALL | re.MULTILINE)
 CONCURRENT = re.compile(
     r"^(?:(?:CREATE|DROP) (?:UNIQUE )?INDEX CONCURRENTLY|ALTER TABLE \w+ VALIDATE) .*$", re.MULTILINE
 )

@@ -112,7 +112,7 @@ def test_a_widening_ends_before_a_rollback(two_businesses: URL, make_database: M
     ("name", "revision", "says"),
     [
         ("upgrade", "head", "an upgrade of this database was interrupted: finish it with alembic upgrade head"),
-        ("downgrade", "-1", "a rollback of this database was interrupted: finish it with alembic downgrade -1"),
+        ("downgrade", "-1", "a rollback of this database was interrupted: finish it with alembic downgrade 000"),
     ],
 )
 def test_an_upgrade_and_a_rollback_end_before_a_widening(

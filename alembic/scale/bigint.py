@@ -23,11 +23,12 @@ revision = "bigint"
 down_revision = None
 branch_labels = None
 depends_on = None
+steps_only = True
 
 IDS = (("customers", "id"), ("conversations", "id"))
 INTERRUPTED = {
     UPGRADING: "an upgrade of this database was interrupted: finish it with alembic upgrade head, then widen the ids",
-    ROLLING_BACK: "a rollback of this database was interrupted: finish it with alembic downgrade -1, then widen the ids",
+    ROLLING_BACK: "a rollback of this database was interrupted: finish it with alembic downgrade 000, then widen the ids",
 }
 """What is under way ends before something else begins."""
 

@@ -50,6 +50,7 @@ revision = "citus"
 down_revision = "distributable"
 branch_labels = None
 depends_on = None
+steps_only = True
 
 COMMENTS = "citus_comments"
 """Table of the comments that Citus loses while it moves the tables; it is dropped at the end."""

@@ -28,7 +28,7 @@ from app.tenancy.migration.distribution import (
     create_is_colleague,
     grant_insert_on_shards,
 )
-from app.tenancy.migration.ops import has_constraint
+from app.tenancy.migration.ops import has_constraint, has_table
 from app.tenancy.migration.scripts import answer
 from app.tenancy.migration.state import MULTI, STATE
 from app.tenancy.migration.steps import emit, emit_statements, literal, outside_transaction, refuse, step, wait_to_read
@@ -37,11 +37,14 @@ revision = "distributable"
 down_revision = "bigint"
 branch_labels = None
 depends_on = None
+steps_only = True
 
 OLD_INDEX = "ix_conversations_business_id_whatsapp_number_id"
 OLD_INDEX_ON = "(business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL"
 WRITTEN = (*TABLES, "whatsapp_numbers")
 """The tables into which app_tenant inserts."""
+HIGHEST_ID = "4611686018427387904"
+"""Half of all bigints: above an id up to here the sequence goes on, and does not come to its end."""
 
 
 def check_upgrade() -> None:
@@ -72,10 +75,14 @@ def upgrade() -> None:
 
 def check_downgrade() -> None:
     wait_to_read(*TABLES)
+    for table in TABLES:
+        values = {"table": table, "sequence": _sequence(table), "highest": HIGHEST_ID}
+        refuse(answer("distributable_check_ids.sql", **values), when=has_table(table))
 
 
 def downgrade() -> None:
     with outside_transaction():
+        give_no_ids()
         with step("one key to whatsapp_numbers", done=f"NOT {has_constraint('conversations', NULL_KEY)}", lock="conversations"):  # fmt: skip
             emit(f"ALTER TABLE conversations DROP CONSTRAINT {NULL_KEY}")
             emit(f"ALTER TABLE conversations DROP CONSTRAINT IF EXISTS {NUMBER_KEY}")
@@ -86,20 +93,25 @@ def downgrade() -> None:
         ops.validate_constraint("conversations", NUMBER_KEY)
         ops.create_index_concurrently("conversations", OLD_INDEX, OLD_INDEX_ON)
         ops.drop_index_concurrently("conversations", NUMBER_INDEX)
-        with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
-            for table in WRITTEN:
-                # Of what a tenant may write it may insert and update the same columns.
-                emit_statements(
-                    f"SELECT format('REVOKE INSERT (%I) ON {table} FROM app_tenant', attname) FROM pg_attribute "
-                    f"WHERE attrelid = {_oid(table)} AND attnum > 0 AND NOT attisdropped "
-                    "AND NOT has_column_privilege('app_tenant', attrelid, attnum, 'UPDATE')"
-                )
         for table in TABLES:
             swap_primary_key(table, "id")
             number_by_identity(table)
+            number_on(table)
         wrap_policies()
         with step("drop function is_colleague", done="to_regprocedure('is_colleague(uuid)') IS NULL"):
             emit("DROP FUNCTION is_colleague(uuid)")
+
+
+def give_no_ids() -> None:
+    """From here on no tenant gives an id that another business may have."""
+    with step("app_tenant gives no ids", done=f"NOT ({_may_insert_ids()})", lock="conversations"):
+        for table in WRITTEN:
+            # Of what a tenant may write it may insert and update the same columns.
+            emit_statements(
+                f"SELECT format('REVOKE INSERT (%I) ON {table} FROM app_tenant', attname) FROM pg_attribute "
+                f"WHERE attrelid = {_oid(table)} AND attnum > 0 AND NOT attisdropped "
+                "AND NOT has_column_privilege('app_tenant', attrelid, attnum, 'UPDATE')"
+            )
 
 
 def flatten_policies() -> None:
@@ -160,7 +172,7 @@ def number_by_sequence(table: str) -> None:
     with step(f"{table}: ids from a sequence", done=f"NOT {identity}", lock=table):
         emit(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         emit(f"CREATE SEQUENCE {numbers}")
-        go_on(f"'{numbers}'", f"pg_get_serial_sequence('{table}', 'id')")
+        go_on(table, f"'{numbers}'", f"pg_get_serial_sequence('{table}', 'id')")
         emit(f"ALTER TABLE {table} ALTER COLUMN id DROP IDENTITY")
         emit(f"ALTER SEQUENCE {numbers} OWNED BY {table}.id")
         emit(f"ALTER TABLE {table} ALTER COLUMN id SET DEFAULT nextval('{numbers}')")
@@ -181,13 +193,34 @@ def number_by_identity(table: str) -> None:
             "SELECT objid::regclass FROM pg_depend JOIN pg_sequence ON seqrelid = objid "
             f"WHERE classid = 'pg_class'::regclass AND deptype = 'i' AND refobjid = to_regclass('{table}')"
         )
-        go_on(f"({identity})", f"'{numbers}'")
+        go_on(table, f"({identity})", f"'{numbers}'")
         emit(f"DROP SEQUENCE {numbers}")
 
 
-def go_on(sequence: str, former: str) -> None:
-    """Let a sequence go on where another one has come to; both are SQL expressions of their names."""
-    emit(f"DO $go_on$ BEGIN PERFORM setval({sequence}, nextval({former}), false); END $go_on$")
+def number_on(table: str) -> None:
+    """No id that a tenant gave comes up again, whatever the sequence."""
+    sequence = _sequence(table)
+    behind = f"coalesce({_highest(table)} > coalesce(pg_sequence_last_value({sequence}), 0), false)"
+    with step(f"{table}: ids go on above the highest", done=f"NOT {behind}", lock=table):
+        emit(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        go_on(table, sequence, sequence)
+
+
+def go_on(table: str, sequence: str, former: str) -> None:
+    """Let a sequence go on where another one has come to, and above every id of the table.
+
+    Args:
+        table: whose ids it numbers, locked so that none is added.
+        sequence: SQL expression of its name.
+        former: the same of the other one.
+    """
+    fresh = f"greatest(nextval({former}), {_highest(table)} + 1)"
+    emit(f"DO $go_on$ BEGIN PERFORM setval({sequence}, {fresh}, false); END $go_on$")
+
+
+def _highest(table: str) -> str:
+    """SQL expression: the highest id above which the sequence can go on, or NULL."""
+    return f"(SELECT max(id) FROM {table} WHERE id <= {HIGHEST_ID})"
 
 
 def swap_primary_key(table: str, columns: str) -> None:
@@ -201,6 +234,14 @@ def swap_primary_key(table: str, columns: str) -> None:
             f"SELECT format('ALTER TABLE {table} DROP CONSTRAINT %1$I; ALTER TABLE {table} ADD CONSTRAINT %1$I PRIMARY KEY USING INDEX {fresh}', "
             f"conname) FROM pg_constraint WHERE {key}"
         )
+
+
+def _sequence(table: str) -> str:
+    """SQL expression (regclass): the sequence that numbers the table, by a default or as an identity, or NULL."""
+    return f"""coalesce((SELECT refobjid FROM pg_attribute JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+                 JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
+                 JOIN pg_sequence ON seqrelid = refobjid WHERE attrelid = {_oid(table)} AND attname = 'id' LIMIT 1),
+        pg_get_serial_sequence('{table}', 'id')::regclass)::regclass"""
 
 
 def _may_insert_ids() -> str:

@@ -1,5 +1,5 @@
 -- The table as the single-business schema has it, by what the upgrade remembered.
-ALTER TABLE {{table}} DROP CONSTRAINT "{{frozen}}";
+ALTER TABLE {{table}} DROP CONSTRAINT "{{one_business_only}}";
 ALTER TABLE {{table}} {{drop_columns}};
 {{run_table}};
 -- An index on a time is dropped here, and built again concurrently.

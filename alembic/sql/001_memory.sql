@@ -7,9 +7,9 @@ CREATE TABLE multi_tenant_rollback (
     needs_column text CHECK (needs_column IS NULL OR phase ~ '^(customers|conversations)( |$)'),
     needs_role text
 );
-COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade -1 runs to give the single-business schema back; keep it';
+COMMENT ON TABLE multi_tenant_rollback IS 'What alembic downgrade 000 runs to give the single-business schema back; keep it';
 COMMENT ON COLUMN multi_tenant_rollback.id IS 'The order in which statements run';
-COMMENT ON COLUMN multi_tenant_rollback.phase IS 'The part of the rollback that runs the statement';
+COMMENT ON COLUMN multi_tenant_rollback.phase IS 'When the statement is run: a table or "end" in the rollback, "upgrade" in the upgrade itself; a "fact" is never run';
 COMMENT ON COLUMN multi_tenant_rollback.kind IS 'What the statement gives back';
 COMMENT ON COLUMN multi_tenant_rollback.statement IS 'SQL, or a fact that the rollback asks for';
 COMMENT ON COLUMN multi_tenant_rollback.needs_column IS 'The column without which the statement is not run';

@@ -11,8 +11,11 @@ BEGIN
             EXECUTE format('DROP POLICY IF EXISTS app_tenant ON %I', name);
             EXECUTE format('DROP POLICY IF EXISTS app_service ON %I', name);
         END LOOP;
-        EXECUTE format('ALTER FUNCTION multi_tenant_archive.current_business_id() SET SCHEMA %I', current_schema());
-        EXECUTE format('ALTER FUNCTION multi_tenant_archive.set_updated_at() SET SCHEMA %I', current_schema());
+        FOREACH name IN ARRAY '{current_business_id(),set_updated_at()}'::text[] LOOP
+            IF to_regprocedure('multi_tenant_archive.' || name) IS NOT NULL THEN
+                EXECUTE format('ALTER FUNCTION multi_tenant_archive.%s SET SCHEMA %I', name, current_schema());
+            END IF;
+        END LOOP;
     ELSE
         CREATE TABLE businesses (
             id uuid DEFAULT gen_random_uuid() PRIMARY KEY,

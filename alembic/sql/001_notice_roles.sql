@@ -34,5 +34,7 @@ SELECT string_agg(what_changes, E'\n') FROM (
      WHERE rolname IN ('anon', 'authenticated') AND oid IN (SELECT grantee FROM held)
     UNION ALL
     SELECT format('%s reaches %s past row level security, and may be used by %s', object, reaches, string_agg(role, ', ' ORDER BY role))
-      FROM ({{reaching_objects}}) AS r GROUP BY object, reaches
+      FROM (
+{{> 001_reaching_objects.sql}}
+) AS r GROUP BY object, reaches
 ) AS said (what_changes)

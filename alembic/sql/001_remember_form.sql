@@ -1,7 +1,9 @@
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times; adopted, a query of facts.
-SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM ({{adopted}}) AS adopted (line)
+-- Inputs: table; columns and times, the names of its columns and of its times.
+SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
+{{> 001_adopted.sql}}
+) AS adopted (line)
 UNION ALL (
     SELECT '{{table}} times', 'type', format('ALTER TABLE {{table}} ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %1$I TYPE timestamp', attname), attname, NULL
       FROM pg_attribute WHERE attrelid = '{{table}}'::regclass AND attname = ANY ('{{{times}}}') AND atttypid = 'timestamp'::regtype ORDER BY attname
@@ -26,8 +28,9 @@ UNION ALL SELECT '{{table}}', 'access', format('GRANT %s%s ON %s TO %s', privile
    FROM (SELECT '{{table}}' AS object, '' AS columns, NULL AS col, (aclexplode(relacl)).* FROM pg_class WHERE oid = '{{table}}'::regclass
          UNION ALL SELECT '{{table}}', format('(%I)', attname), attname, (aclexplode(attacl)).*
            FROM pg_attribute WHERE attrelid = '{{table}}'::regclass AND NOT attisdropped
-         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', NULL, (aclexplode(relacl)).*
+         UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', attname, (aclexplode(relacl)).*
            FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+           JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
           WHERE refobjid = '{{table}}'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')

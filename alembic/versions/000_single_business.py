@@ -14,19 +14,20 @@ import sqlalchemy as sa
 from alembic import op
 from app.tenancy.migration.ops import has_table
 from app.tenancy.migration.scripts import answer
-from app.tenancy.migration.state import MULTI, STATE
+from app.tenancy.migration.state import HAS_OLD_TABLES, MULTI, STATE
 from app.tenancy.migration.steps import options, refuse, step, wait_to_read
 
 revision = "000"
 down_revision = None
 branch_labels = None
 depends_on = None
+steps_only = True
 
 
 def check_upgrade() -> None:
     wait_to_read("customers", "conversations")
     refuse(answer("000_check_server.sql"))
-    refuse(answer("000_check_tables.sql"))
+    refuse(answer("000_check_tables.sql"), when=HAS_OLD_TABLES)
 
 
 def upgrade() -> None:

@@ -17,11 +17,10 @@ Create Date: 2025-10-11 00:00:00+00:00
 from collections.abc import Iterable
 
 from app.tenancy.migration import access, ops
-from app.tenancy.migration.catalogue import adopted
 from app.tenancy.migration.distribution import SCALED, UNDO_FIRST
 from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import answer, script
-from app.tenancy.migration.state import MEMORY, ROLLBACK_BEGAN
+from app.tenancy.migration.state import HAS_OLD_TABLES, MEMORY, ROLLBACK_BEGAN
 from app.tenancy.migration.steps import (
     ALWAYS,
     announce,
@@ -41,6 +40,12 @@ revision = "001"
 down_revision = "000"
 branch_labels = None
 depends_on = None
+steps_only = True
+next_after = {
+    "upgrade": "alembic check, add the WhatsApp numbers, and give the bot a login that owns nothing (docs/tenancy.md)",
+    "downgrade": "run the single-business bot; what it has no place for is in the schema multi_tenant_archive, and "
+    "alembic upgrade head brings it back (docs/rolling-back.md)",
+}
 
 DEFAULT = "00000000-0000-0000-0000-000000000001"
 IN_SCOPE = f"COALESCE(NULLIF(current_setting('app.business_id', true), '')::uuid, '{DEFAULT}'::uuid)"
@@ -82,10 +87,10 @@ INDEXES = {
 """The indexes of the two tables, by name; prefix and table are in the name."""
 NO_MEMORY = (
     f"the table {MEMORY}, which says what the rollback is to give back, is missing: restore it from a backup, or run "
-    "alembic -x canonical=yes downgrade -1, which gives the two tables the form of revision 000"
+    "alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000"
 )
 MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
-FROZEN = "this database is being rolled back to one business"
+ONE_BUSINESS_ONLY = "this database is being rolled back to one business"
 """Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""
 REWRITTEN_AT_ONCE = 8 * 1024 * 1024
 """Bytes of a table that the rollback may write anew under its lock (0.1 s)."""
@@ -97,10 +102,12 @@ DEFAULT_CHANGED = (
 
 def check_upgrade() -> None:
     wait_to_read(*COLUMNS)
-    notice(lines("notices"))
+    notice(lines("notices"), when=HAS_OLD_TABLES)
     refuse(answer("000_check_server.sql"))
-    refuse(answer("000_check_tables.sql"))  # a database may have come to 000 long ago
-    for check in ("check_upgrade", "check_both", "check_tables", "check_roles"):
+    refuse(answer("000_check_tables.sql"), when=HAS_OLD_TABLES)  # a database may have come to 000 long ago
+    for check in ("check_upgrade", "check_both", "check_tables", "check_policies"):
+        refuse(lines(check), when=HAS_OLD_TABLES)
+    for check in ("check_names", "check_time_zone", "check_roles"):
         refuse(lines(check))
     for table in COLUMNS:
         try_times(table, NAIVE, "timestamptz", when=has_table(table))
@@ -113,7 +120,8 @@ def check_upgrade() -> None:
         refuse(tried(f"archive_{table}"))
     ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
     refuse(lines("check_archived_ids"), when=ids)
-    notice(lines("notice_roles"), when=f"NOT {has_constraint('conversations', 'fk_conversations_businesses')}")
+    untouched = f"{HAS_OLD_TABLES} AND NOT {has_constraint('conversations', 'fk_conversations_businesses')}"
+    notice(lines("notice_roles"), when=untouched)
 
 
 def upgrade() -> None:
@@ -141,9 +149,9 @@ def check_downgrade() -> None:
 def downgrade() -> None:
     with outside_transaction():
         create_memory()
-        freeze("customers")
-        freeze("conversations")
-        freeze_new_tables()
+        keep_to_one_business("customers")
+        keep_to_one_business("conversations")
+        close_new_tables()
         archive()
         prove_one_business("customers")
         prove_one_business("conversations")
@@ -181,17 +189,32 @@ def remember(query: str) -> None:
     """Keep statements for the rollback, in the transaction of the change that they undo; each once.
 
     Args:
-        query: SQL query of five text columns. phase: when the rollback runs it: "customers" or "conversations", in the
-            step that gives that table back, after the new columns are gone; "end", in its last step; other phases are
-            asked for by name. kind: what it gives back, in a word or two, such as "grant". statement: NULL is not kept.
-            needs_column and needs_role: a column of the table and a role without which it is not run, or NULL.
+        query: SQL query of five text columns. phase: when it is run: "customers" or "conversations", in the step of
+            the rollback that gives that table back, after the new columns are gone; "end", in its last step; other
+            phases are asked for by name, "upgrade" by the upgrade itself, and a "fact" is no statement. kind: what it
+            gives back, in a word or two, such as "comment". statement: NULL is not kept. needs_column and needs_role:
+            a column of the table and a role without which it is not run, or NULL.
     """
     emit(sql("remember", query=query))
 
 
-def remembered(phase: str) -> str:
-    """A DO block that runs the statements of the phase."""
-    return sql("run_remembered", phase=phase)
+def run_remembered(phase: str) -> str:
+    """A DO block that runs the statements of the phase.
+
+    What a team dropped or renamed since the upgrade is skipped, and a notice names it.
+    """
+    table = phase.split()[0]
+    return sql("run_remembered", phase=phase, former=access.former_roles(table))
+
+
+def set_lost_indexes_aside(phase: str) -> None:
+    """Remembered indexes that cannot be built any more, such as of a column that was dropped, are named and left out.
+
+    Each is tried on an empty copy of its table, for a concurrent build that fails would stop the run.
+    """
+    title = "remembered indexes can be built"
+    with step(title, done=f"NOT EXISTS (SELECT FROM {MEMORY} WHERE phase = '{phase}')"):
+        emit(sql("lost_indexes", phase=phase))
 
 
 def complete_memory() -> None:
@@ -280,7 +303,7 @@ def extend(table: str) -> None:
 
 def confine(table: str) -> None:
     """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
-    remember(f"SELECT '{table}', 'privilege', former.* FROM ({access.give_back_to_former_roles(table)}) AS former")
+    remember(sql("remember_privileges", table=table, former=access.former_roles(table)))
     emit_statements(access.take_from_former_roles(table))
     ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
     ops.create_tenant_policies(table)
@@ -295,7 +318,7 @@ def was_confined(table: str) -> str:
 
 def remember_form(table: str) -> None:
     """The table as it is: types, defaults, comments, row level security, grants, and the indexes built anew."""
-    form = {"columns": COLUMNS[table], "times": TIMES[table], "retyped": NAIVE, "adopted": adopted(table)}
+    form = {"columns": COLUMNS[table], "times": TIMES[table], "retyped": NAIVE}
     remember(sql("remember_form", table=table, **form))
 
 
@@ -305,6 +328,7 @@ def gather_statistics() -> None:
 
 
 def build_indexes() -> None:
+    set_lost_indexes_aside("upgrade")
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
         ops.build_indexes(table, f"indexes of the times of {table}", dropped)
@@ -355,20 +379,20 @@ def refuse_rollback() -> None:
         try_times(table, _zoned(table, memory), "timestamp", when=f"{_rollback_not_begun()} AND {has_table(table)}")
 
 
-def freeze(table: str) -> None:
+def keep_to_one_business(table: str) -> None:
     """From here on nothing that the single-business schema cannot hold is written to the table."""
-    done = f"{has_constraint(table, FROZEN)} OR NOT {has_column(table, 'business_id')}"
+    done = f"{has_constraint(table, ONE_BUSINESS_ONLY)} OR NOT {has_column(table, 'business_id')}"
     with step(f"{table}: only the default business writes", done=done, lock=table):
         new, old = (", ".join(f"{row}.{column}" for column in NEW_COLUMNS[table][1:]) for row in ("NEW", "OLD"))
         longest = _longest(table, MEMORY)
-        emit(sql("freeze", table=table, new_values=new, old_values=old, longest=longest))
+        emit(sql("one_business_only", table=table, new_values=new, old_values=old, longest=longest))
 
 
-def freeze_new_tables() -> None:
-    frozen = (
+def close_new_tables() -> None:
+    closed = (
         "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('businesses') AND tgname = 'single_business_only')"
     )
-    done = f"{frozen} OR NOT {has_table('businesses')}"
+    done = f"{closed} OR NOT {has_table('businesses')}"
     with step(f"{', '.join(NEW_TABLES)}: read only", done=done, lock="businesses"):
         for table in NEW_TABLES:
             emit(
@@ -390,13 +414,14 @@ def prove_one_business(table: str) -> None:
     """A snapshot later than the move finds nothing of another business, and the CHECK lets nothing new in."""
     there = (
         f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('{table}') "
-        f"AND conname = '{FROZEN}' AND NOT convalidated)"
+        f"AND conname = '{ONE_BUSINESS_ONLY}' AND NOT convalidated)"
     )
-    validate = f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT \"{FROZEN}\"' WHERE {there}"
+    validate = f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT \"{ONE_BUSINESS_ONLY}\"' WHERE {there}"
     step_per_statement(f"prove that {table} holds one business", validate, table=table)
 
 
 def rebuild_unique_customers() -> None:
+    set_lost_indexes_aside("unique")
     there = has_column("customers", "business_id")
     former = f"SELECT statement FROM {MEMORY} WHERE phase = 'unique' AND {there}"
     ops.build_indexes("customers", "what kept whatsapp_id unique", former)
@@ -415,8 +440,8 @@ def back_to_one_business(table: str) -> None:
                 "give_back",
                 table=table,
                 drop_columns=", ".join(f"DROP COLUMN IF EXISTS {column}" for column in NEW_COLUMNS[table]),
-                run_table=remembered(table),
-                run_times=remembered(f"{table} times"),
+                run_table=run_remembered(table),
+                run_times=run_remembered(f"{table} times"),
                 times=TIMES[table],
                 retyped=_zoned(table),
                 rewritten_at_once=str(REWRITTEN_AT_ONCE),
@@ -426,6 +451,7 @@ def back_to_one_business(table: str) -> None:
 
 
 def rebuild_time_indexes() -> None:
+    set_lost_indexes_aside("rollback")
     for table in TIMES:
         dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
         ops.build_indexes(table, f"indexes of the times of {table}", dropped)
@@ -436,7 +462,7 @@ def put_new_tables_aside() -> None:
     with step(title, done=f"NOT {has_table('businesses')}", lock="businesses"):
         emit(sql("put_aside"))
         emit_statements(sql("close_archive"))
-        emit(remembered("end"))
+        emit(run_remembered("end"))
         emit(f"DROP TABLE {MEMORY}")
         ops.open_version_table()
     with step("forget what a rollback gives back", done=f"NOT {has_table(MEMORY)}"):
@@ -455,7 +481,7 @@ def sql(name: str, **values: str) -> str:
         "changed": DEFAULT_CHANGED,
         "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql')})",
         "global_unique": GLOBAL_UNIQUE,
-        "frozen": FROZEN,
+        "one_business_only": ONE_BUSINESS_ONLY,
         "memory": memory,
         "links": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0",
         "names": f"business_id = '{DEFAULT}' AND num_nonnulls(whatsapp_user_id, username) > 0",
@@ -466,11 +492,12 @@ def sql(name: str, **values: str) -> str:
         **{f"former_{table}": access.former_roles(table) for table in COLUMNS},
         **{f"acl_{table}": access.acl(table) for table in COLUMNS},
         "strangers": access.strangers(),
-        "new_strangers": access.new_strangers(),
+        "joins_as_anyone": access.as_anyone("joins.oid", "there"),
+        "closing_there": access.close_to_strangers("there", "pg_has_role(who, current_user, 'MEMBER')"),
         "used_elsewhere": access.USED_ELSEWHERE,
         "to_ours": "coalesce(polroles && ARRAY[0, to_regrole('app_tenant')::oid, to_regrole('app_service')::oid], false)",
         "unconfined": access.UNCONFINED,
-        "reaching_objects": access.reaching_objects(_oids(COLUMNS), _workers()),
+        "workers": _workers(),
         "upgraded": "EXISTS (SELECT FROM pg_constraint WHERE conrelid = polrelid AND conname = 'fk_' || polrelid::regclass || '_businesses')",
         "new_columns": new_columns,
         **longest,

@@ -94,24 +94,6 @@ SELECT statement FROM (
 ) AS s (stage, statement) ORDER BY stage, statement"""
 
 
-def give_back_to_former_roles(table: str) -> str:
-    """SQL query (statement, needs_column, needs_role) for the rollback: what `take_from_former_roles` is about to take from former roles.
-
-    A role that lost all its other privileges in between, or is gone, gets nothing again.
-    """
-    return f"""WITH held AS (
-    SELECT a.*, rolname, grantee::regrole::text AS role, privilege_type IN ({UNCONFINED}) AS unconfined
-      FROM ({acl(table)}) AS a JOIN pg_roles ON pg_roles.oid = grantee
-     WHERE NOT rolsuper AND NOT rolbypassrls AND grantee <> relowner AND rolname NOT IN ({OURS}, {PUBLIC_ROLES}))
-SELECT format($back$DO $do$ BEGIN
-    IF %2$L::boolean OR %1$L IN ({former_roles(table).replace("%", "%%")}) THEN
-        GRANT %3$s %4$s ON {table} TO %1$s %5$s;
-    END IF;
-END $do$$back$, role, NOT EXISTS (SELECT FROM held AS other WHERE other.role = held.role AND NOT unconfined),
-       privilege_type, columns, CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END), NULL, rolname::text
-  FROM held WHERE unconfined"""
-
-
 def single_business_policy(table: str, business: str, restrictive: str) -> str:
     """SQL query of the statement that makes the policy of former roles; no row where there are none.
 
@@ -192,7 +174,7 @@ USED_ELSEWHERE = f"""EXISTS (
 """SQL condition: another database of the server uses app_tenant or app_service."""
 
 
-def _as_anyone(role: str, database: str) -> str:
+def as_anyone(role: str, database: str) -> str:
     """SQL condition on oids: the role connects to the database only because anyone, or any member of ours, may."""
     entries = f"aclexplode(coalesce({database}.datacl, acldefault('d', {database}.datdba)))"
     return f"""{database}.datallowconn
@@ -204,7 +186,7 @@ def _as_anyone(role: str, database: str) -> str:
                       AND pg_has_role({role}, g.oid, 'USAGE'))"""
 
 
-def _close(database: str, but: str) -> str:
+def close_to_strangers(database: str, but: str) -> str:
     """SQL expression: the statements that close the database of that row to all who have no work there.
 
     Work has whoever owns something there or holds a privilege, reads everything by a predefined role, or is a member
@@ -233,7 +215,7 @@ def strangers() -> str:
     The roles belong to the whole server: without these, a member of another database's roles reads this one. `closing`
     holds the statements that keep them out and let go on whoever works here.
     """
-    return f"""SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, {_close("here", _as_stranger("who"))} AS closing
+    return f"""SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, {close_to_strangers("here", _as_stranger("who"))} AS closing
   FROM pg_database AS here, pg_roles AS member
  WHERE here.datname = current_database() AND {_as_stranger("member.oid")}"""
 
@@ -241,59 +223,4 @@ def strangers() -> str:
 def _as_stranger(role: str) -> str:
     return f"""EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = {role} AND r.rolcanlogin AND NOT r.rolsuper AND r.rolname NOT IN ({OURS}))
    AND EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname IN ({OURS}) AND pg_has_role({role}, g.oid, 'MEMBER'))
-   AND NOT ({_HERE.format(role=role)}) AND {_as_anyone(role, "here")}"""
-
-
-def new_strangers() -> str:
-    """SQL query (role, database, closing): where the migrating role, once a member, could read another database."""
-    return f"""SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS database,
-       {_close("there", "pg_has_role(who, current_user, 'MEMBER')")} AS closing
-  FROM pg_roles AS me, pg_roles AS joins, pg_database AS there
- WHERE me.rolname = current_user AND NOT me.rolsuper AND pg_has_role(joins.oid, me.oid, 'MEMBER')
-   AND joins.rolcanlogin AND NOT joins.rolsuper AND there.datname <> current_database()
-   AND EXISTS (SELECT FROM pg_shdepend WHERE dbid = there.oid AND refclassid = 'pg_authid'::regclass
-                  AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ({OURS})))
-   AND {_as_anyone("joins.oid", "there")}"""
-
-
-# --- ways around the tables ------------------------------------------------------------------------------------------
-
-
-def reaching_objects(tables: str, roles: str) -> str:
-    """SQL query (object, reaches, role): what reads or writes the tables past their policies, and who may use it.
-
-    Views and materialised views, rules, inheritance children and SECURITY DEFINER functions, each over another too. A
-    function's text is searched for the name of what it would reach. A security_invoker view passes nothing.
-
-    Args:
-        tables: SQL list of the tables' oids, in parentheses.
-        roles: SQL query of role names, which may be 'PUBLIC'.
-    """
-    return f"""WITH RECURSIVE reached (class, oid, name, via) AS (
-    SELECT 'pg_class'::regclass::oid, pg_class.oid, relname, relname FROM pg_class WHERE pg_class.oid IN {tables}
-    UNION
-    SELECT next.class, next.oid, next.name, reached.via
-      FROM reached CROSS JOIN LATERAL (
-        SELECT 'pg_class'::regclass::oid AS class, c.oid, c.relname AS name
-          FROM pg_depend JOIN pg_rewrite AS r ON classid = 'pg_rewrite'::regclass AND r.oid = objid JOIN pg_class AS c ON c.oid = ev_class
-         WHERE refclassid = reached.class AND refobjid = reached.oid
-           AND NOT coalesce((SELECT option_value::boolean FROM pg_options_to_table(c.reloptions) WHERE option_name = 'security_invoker'), false)
-        UNION ALL
-        SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
-         WHERE reached.class = 'pg_class'::regclass AND inhparent = reached.oid
-        UNION ALL
-        SELECT 'pg_proc'::regclass, p.oid, p.proname
-          FROM pg_proc AS p LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = p.oid
-               AND refclassid = reached.class AND refobjid = reached.oid
-         WHERE prosecdef AND pronamespace <> 'pg_catalog'::regnamespace
-           AND (refobjid IS NOT NULL OR p.prosrc ~* ('\\m' || regexp_replace(reached.name, '\\W', '\\\\\\&', 'g') || '\\M'))
-       ) AS next
-)
-SELECT pg_describe_object(reached.class, reached.oid, 0) AS object, string_agg(DISTINCT via::text, ' and ') AS reaches, who.role AS role
-  FROM reached CROSS JOIN (SELECT role, CASE role WHEN 'PUBLIC' THEN 'public' ELSE (SELECT rolname FROM pg_roles WHERE oid = to_regrole(role)) END AS role_name
-                             FROM ({roles}) AS r (role)) AS who
- WHERE (reached.class <> 'pg_class'::regclass OR reached.oid NOT IN {tables}) AND who.role_name IS NOT NULL
-   AND CASE reached.class WHEN 'pg_proc'::regclass::oid THEN has_function_privilege(who.role_name, reached.oid, 'EXECUTE')
-       ELSE has_table_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')
-            OR has_any_column_privilege(who.role_name, reached.oid, 'SELECT, INSERT, UPDATE') END
- GROUP BY 1, 3"""
+   AND NOT ({_HERE.format(role=role)}) AND {as_anyone(role, "here")}"""

@@ -93,41 +93,6 @@ SEQUENCE_OPTIONS = """concat_ws(', ', 'increment ' || seqincrement, CASE WHEN se
                                     ELSE 32767 END THEN 'maxvalue ' || seqmax END)"""
 
 
-def adopted(table: str) -> str:
-    """SQL query (line text): the form of an adopted table that revisions leave as it is, as the check words it.
-
-    An upgrade remembers it, and the check takes it for no drift: `object: aspect value`.
-    """
-    return f"""WITH numbers AS (
-    SELECT relname, relnamespace, attname, q.sequence
-      FROM pg_class AS t JOIN pg_attribute AS a ON attrelid = t.oid CROSS JOIN LATERAL ({NUMBERS}) AS q (sequence)
-     WHERE t.oid = to_regclass('{table}') AND attnum > 0
-)
-SELECT format('column %s.%s: collation %s', '{table}', attname, {COLLATION})
-  FROM pg_attribute JOIN pg_type AS y ON y.oid = atttypid
- WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND attcollation <> typcollation
-UNION ALL
-SELECT format('column %s.%s: type %s', '{table}', attname, format_type(atttypid, atttypmod))
-  FROM pg_attribute WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND atttypid = 'timestamptz'::regtype AND atttypmod >= 0
-UNION ALL
-SELECT format('table %s: persistence %s', relname, {PERSISTENCE})
-  FROM pg_class WHERE oid = to_regclass('{table}') AND relpersistence <> 'p'
-UNION ALL
-SELECT format('table %s: owner %s', relname, relowner::regrole) FROM pg_class WHERE oid = to_regclass('{table}')
-UNION ALL
-SELECT format('privilege of the owner on %s: definition %s', name, string_agg(privilege_type, ', ' ORDER BY privilege_type))
-  FROM (SELECT 'table ' || relname AS name, relacl, relowner FROM pg_class WHERE oid = to_regclass('{table}')
-        UNION ALL SELECT format('sequence of %s.%s', numbers.relname, attname), relacl, relowner FROM numbers JOIN pg_class AS q ON q.oid = sequence) AS o
- CROSS JOIN LATERAL aclexplode(relacl) WHERE grantee = relowner GROUP BY name
-UNION ALL
-SELECT format('sequence of %s.%s: options %s', relname, attname, {SEQUENCE_OPTIONS})
-  FROM numbers JOIN pg_sequence ON seqrelid = sequence WHERE {SEQUENCE_OPTIONS} <> 'increment 1'
-UNION ALL
-SELECT format('column %s.%s: definition a default from the sequence %s', numbers.relname, attname,
-              CASE WHEN q.relnamespace = numbers.relnamespace THEN quote_ident(q.relname) ELSE format('%I.%I', nspname, q.relname) END)
-  FROM numbers JOIN pg_class AS q ON q.oid = sequence AND q.relkind = 'S' JOIN pg_namespace AS n ON n.oid = q.relnamespace"""
-
-
 # value is what the object is, or for what is to be written down: NOT VALID, the options of an index, the argument of
 # the trigger, which are left out. A column's privileges are listed where it has any of its own.
 OBJECTS = text(

@@ -145,10 +145,11 @@ def disable_tenancy(table: str) -> None:
     for policy in ("app_tenant", "app_service", access.SINGLE_BUSINESS):
         _drop_policy(table, policy)
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    emit(f"REVOKE ALL ON {table} FROM app_tenant, app_service")
+    # The roles may be gone: a dump that is restored on another server comes without them.
+    emit_statements(f"SELECT 'REVOKE ALL ON {table} FROM ' || rolname FROM pg_roles WHERE rolname IN ({access.OURS})")
     emit_statements(
-        "SELECT format('REVOKE ALL ON SEQUENCE %s FROM app_tenant, app_service', oid::regclass) "
-        f"FROM ({access.sequences(table)}) AS numbers (oid)"
+        "SELECT format('REVOKE ALL ON SEQUENCE %s FROM %s', numbers.oid::regclass, rolname) "
+        f"FROM pg_roles, ({access.sequences(table)}) AS numbers (oid) WHERE rolname IN ({access.OURS})"
     )
 
 
@@ -183,7 +184,7 @@ def open_version_table() -> None:
     table = op.get_context().version_table
     emit(f"DROP POLICY IF EXISTS app_service ON {table}")
     emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    emit(f"REVOKE ALL ON {table} FROM app_service")
+    emit_statements(f"SELECT 'REVOKE ALL ON {table} FROM app_service' WHERE to_regrole('app_service') IS NOT NULL")
     emit_statements(
         "SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) "
         "FROM pg_namespace, aclexplode(nspacl) WHERE nspname = current_schema() "

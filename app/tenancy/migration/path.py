@@ -7,14 +7,11 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext, RevisionStep
 
 from app.tenancy.migration import progress, version
-from app.tenancy.migration.runner import RUNNER_LOCK, SESSION_DEFAULTS, changes, compares, stamps
+from app.tenancy.migration.runner import RUNNER_LOCK, changes, compares, session_defaults, stamps
 from app.tenancy.migration.steps import count, together
 
 Work = Callable[..., Iterable[RevisionStep]]
 """What a command does with the recorded revisions and the migration context: most often, to return its path."""
-
-OURS = (*version.REVISIONS, "bigint", "citus")
-"""The revisions that are made of steps alone."""
 
 LOOKING = "Looking for what stands in the way"
 
@@ -69,14 +66,14 @@ def checks_first(work: Work) -> Work:
 def _move(step: RevisionStep) -> tuple[str, int | None]:
     """What `progress.begin` is told of a revision: what is done, and in how many steps.
 
-    The steps of somebody else's revision are not counted: it may do more than write.
+    To count them a revision is run as a script. Only one that says `steps_only = True` is: another may do more than
+    write, such as ask the database or call a service.
     """
     verb = "Upgrading" if step.is_upgrade else "Downgrading"
     ends = (step.info.source_revision_ids, step.info.destination_revision_ids)
     title = f"{verb} {' -> '.join(', '.join(ids) or 'base' for ids in ends)}"
-    if step.revision.revision not in OURS:
-        return title, None
-    return title, count(step.migration_fn)
+    steps_only = getattr(step.revision.module, "steps_only", False)
+    return title, count(step.migration_fn) if steps_only else None
 
 
 def _refuse(migrations: MigrationContext, path: list[RevisionStep]) -> None:
@@ -104,11 +101,10 @@ def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None
     """
     write = migrations.impl.static_output
     single = migrations.opts["schema_options"].single_transaction
-    local, scope, is_local = ("LOCAL ", "_xact", "true") if single else ("", "", "false")
     write("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;")  # of the transaction that has begun: before any query
     if not single:
         write("\\set ON_ERROR_STOP on\n\\set AUTOCOMMIT on\n\\set SHOW_CONTEXT never\nSET client_encoding = 'UTF8';")
-    write("\n".join(f"{s.replace('SET ', f'SET {local}').replace('false', is_local)};" for s in SESSION_DEFAULTS))
+    write(f"{session_defaults(local=single)};")
     moves = [
         (step.info.source_revision_ids, step.info.destination_revision_ids) for step in path if not step.info.is_stamp
     ]
@@ -116,4 +112,5 @@ def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None
     known = ", ".join(f"'{revision}'" for revision in dict.fromkeys(revisions))
     if revisions:
         table, first, last = migrations.version_table, revisions[0], revisions[-1]
+        scope = "_xact" if single else ""
         write(HEADER.format(table=table, scope=scope, key=RUNNER_LOCK, known=known, first=first, last=last))

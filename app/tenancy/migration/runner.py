@@ -22,7 +22,7 @@ from app.tenancy.errors import reason
 from app.tenancy.migration.access import NOTHING_PLANTED
 from app.tenancy.migration.progress import say
 from app.tenancy.migration.state import OLD_TABLES
-from app.tenancy.migration.steps import LOCK_TIMEOUT, Options
+from app.tenancy.migration.steps import LOCK_TIMEOUT, Options, literal
 
 RUNNER_LOCK = 0x77615F736368656D
 """Key of the advisory lock that one run holds in its database ("wa_schem")."""
@@ -35,28 +35,56 @@ WHO_RUNS = """
 SESSION_DEFAULTS = (
     # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
     # see what was committed meanwhile.
-    "SET default_transaction_isolation = 'read committed'",
-    NOTHING_PLANTED,
-    "SET timezone = 'UTC'",
-    f"SET lock_timeout = '{LOCK_TIMEOUT}'",
-    "SET statement_timeout = 0",
-    "SET idle_in_transaction_session_timeout = 0",
+    ("default_transaction_isolation", "read committed"),
+    ("timezone", "UTC"),
+    ("lock_timeout", LOCK_TIMEOUT),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("client_min_messages", "notice"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("plpgsql.extra_errors", "none"),
+)
+"""Name and value of what every session of a run sets."""
+
+WHERE_KNOWN = (
     # A killed migration's backend would otherwise finish its statement, and hold its locks, without a client.
     # Not to be had on Windows.
-    "DO $$ BEGIN PERFORM set_config('client_connection_check_interval', '500ms', false); "
-    "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $$",
-    # A role that somebody set for the whole database would hide from its owner what is wrong with it.
-    "DO $$ BEGIN IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') "
-    "THEN PERFORM set_config('role', 'none', false); END IF; END $$",
-    "SET client_min_messages = notice",
-    "SET standard_conforming_strings = on",
-    "SET quote_all_identifiers = off",
-    "SET plpgsql.extra_errors = 'none'",
-    # Citus then takes several changes of a distributed table in one transaction.
-    "DO $$ BEGIN PERFORM set_config(name, 'sequential', false) FROM pg_settings WHERE name = 'citus.multi_shard_modify_mode'; END $$",
-    # Not known before PostgreSQL 17.
-    "DO $$ BEGIN PERFORM set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; END $$",
+    ("client_connection_check_interval", "500ms"),
+    ("transaction_timeout", "0"),  # since PostgreSQL 17
+    ("citus.multi_shard_modify_mode", "sequential"),  # takes several changes of a distributed table in a transaction
 )
+"""The same, of what not every server knows."""
+
+
+def session_defaults(*, local: bool = False) -> str:
+    """SQL statements that set the above, once nothing is planted that they could call; without the last semicolon.
+
+    Args:
+        local: for the transaction that is open, and no longer.
+    """
+    word, is_local = ("LOCAL ", "true") if local else ("", "false")
+    first, *others = (f"SET {word}{name} = {literal(value)}" for name, value in SESSION_DEFAULTS)
+    known = ", ".join(f"[{literal(name)}, {literal(value)}]" for name, value in WHERE_KNOWN)
+    where_known = f"""DO $known$
+DECLARE
+    setting text[];
+BEGIN
+    FOREACH setting SLICE 1 IN ARRAY ARRAY[{known}] LOOP
+        BEGIN
+            IF current_setting(setting[1], true) IS NOT NULL THEN
+                PERFORM set_config(setting[1], setting[2], {is_local});
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value THEN NULL;
+        END;
+    END LOOP;
+    -- A role that somebody set for the whole database would hide from its owner what is wrong with it.
+    IF EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS s WHERE setrole = 0 AND s LIKE 'role=%') THEN
+        PERFORM set_config('role', 'none', {is_local});
+    END IF;
+END $known$"""
+    return ";\n".join((first, NOTHING_PLANTED, *others, where_known))
+
 
 FORMS: dict[Any, tuple[str, str]] = {
     bool: ("yes|no", "={} is not yes or no."),
@@ -157,7 +185,7 @@ def set_session_defaults(connection: Any, _: object = None, *, commit: bool = Tr
     """Settings of every connection of a run; with SET, for a session pooler refuses startup options."""
     connection.notices = _Notices()
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(SESSION_DEFAULTS))
+        cursor.execute(session_defaults())
     if commit:
         connection.commit()
 
@@ -181,13 +209,12 @@ def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]
             "one that is in none, or migrate in that one transaction with -x single-transaction=yes."
         )
     raw: Any = connection.connection.dbapi_connection
-    names = [
-        *re.findall(r"(?:SET |set_config\(')(\w+)", ";".join(SESSION_DEFAULTS)),
-        "transaction_timeout",
-        "citus.multi_shard_modify_mode",
-    ]
+    names = [name for name, _ in (*SESSION_DEFAULTS, *WHERE_KNOWN)] + ["role"]
+    asked = (
+        "SELECT name, current_setting(name, true) FROM unnest(%s) AS name WHERE current_setting(name, true) IS NOT NULL"
+    )
     with raw.cursor() as cursor:
-        cursor.execute("SELECT name, setting FROM pg_settings WHERE lower(name) = ANY (%s)", [names])
+        cursor.execute(asked, [names])
         before, notices = cursor.fetchall(), raw.notices
     set_session_defaults(raw, commit=not begun)
     try:

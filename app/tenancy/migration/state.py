@@ -9,12 +9,15 @@ ROLLING_BACK: Final = "a rollback was interrupted"
 
 FINISH_WITH: Final = {
     UPGRADING: "finish it with alembic upgrade head",
-    ROLLING_BACK: "finish it with alembic downgrade -1",
+    ROLLING_BACK: "finish it with alembic downgrade 000",
 }
 """By state, the command that ends it."""
 
 OLD_TABLES: Final = ("customers", "conversations")
 """The tables of revision 000, which adopts those of a live database as they are."""
+
+HAS_OLD_TABLES = "(to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL)"
+"""SQL condition: one of them is there. What is asked of them costs nothing where none is: it is not even planned."""
 
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""

@@ -5,10 +5,11 @@ A step is SQL. Online it is executed, offline (`--sql`) it is written, so that t
 `step` sends its DDL as one DO statement. Inside `outside_transaction()` that is a transaction of its own; elsewhere it
 is part of the transaction that is open, such as the one that records the revision. The SERVER retries it, not Python:
 each try is a subtransaction that gives its locks back when it fails, and the pauses between the tries grow.
-`step_per_statement` runs every statement that a query returns, each by itself, outside of a transaction: concurrent
-index builds, validation, vacuum. `emit_statements` runs such statements in the transaction that is open.
+`step_per_statement` runs every statement that its queries return, each by itself, outside of a transaction: concurrent
+index builds, validation, vacuum. It tries none of them again. `emit_statements` runs such statements in the transaction
+that is open.
 
-How long each of them waits for a lock, while `-x lock-wait` (60 s) lasts:
+How long each of them waits for a lock, while `-x lock-wait` (60 s), or a longer `patience`, lasts:
 
 - a try of `step` waits `FIRST_TRY` for the lock that it takes first (SHARE UPDATE EXCLUSIVE, for which no reader or
   writer waits), which is long enough for an autovacuum to be sent away;
@@ -20,7 +21,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any, cast
 
@@ -64,6 +65,21 @@ def options() -> Options:
     return cast(Options, op.get_context().opts.get("schema_options", Options()))
 
 
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Let the steps of the block wait longer for a lock than `-x lock-wait` says; a longer lock-wait stays.
+
+    Args:
+        seconds: how long they try at least.
+    """
+    opts, before = op.get_context().opts, options()
+    opts["schema_options"] = replace(before, lock_wait=max(before.lock_wait, seconds))
+    try:
+        yield
+    finally:
+        opts["schema_options"] = before
+
+
 def literal(value: str) -> str:
     """`value` as an SQL string literal (standard_conforming_strings is on in every session of the migration)."""
     return "'" + value.replace("'", "''") + "'"
@@ -78,7 +94,7 @@ def dollar_quoted(body: str) -> str:
 
 
 def emit(sql: str) -> None:
-    """Execute one statement as it stands, or write it in offline mode and inside a step."""
+    """Execute SQL as it stands, one statement or several, or write it in offline mode and inside a step."""
     context = op.get_context()
     if context.impl.as_sql:
         context.impl.static_output(sql.strip().rstrip(";") + ";")
@@ -126,7 +142,8 @@ def refuse(sentences: str, *, when: str = "true") -> None:
             several, a line each. A command that fixes it ends the line, after `: run `, and ends with a semicolon.
             A text that begins with SELECT is run as a query after all others, and its result is the sentence, or
             NULL. Use that for a table that may be missing.
-        when: SQL condition without which none is asked, nor the tables that they name have to be there.
+        when: SQL condition without which none is asked, nor the tables that they name have to be there, nor the
+            questions are planned, which takes longer than to ask them.
     """
     _ask("refusals", sentences, when)
 
@@ -150,7 +167,7 @@ def _ask(variable: str, sentences: str, when: str) -> None:
 
 def wait_to_read(*tables: str) -> None:
     """Wait as long as a step does until the tables that exist can be read; a reader that waits makes nobody wait."""
-    sentence, blocker = _gave_up(tables[0], others="false")
+    sentence, blocker = gave_up(tables[0], others="false")
     found = ", ".join(f"to_regclass({literal(table)})" for table in tables)
     emit(f"""DO $wait$
 BEGIN
@@ -213,8 +230,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         yield
     finally:
         impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds = outer
-    head = _announce(title)
-    sentence, blocker = _gave_up(lock, others="false")
+    head = _head(title)
+    sentence, blocker = gave_up(lock, others="false")
     statement = STEP.format(
         body=body.getvalue().strip(),
         done=done,
@@ -229,8 +246,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         emit(f"DO {dollar_quoted(statement)}")
 
 
-def _announce(title: str) -> str:
-    """The heading of a step; a script also says it when it gets there."""
+def _head(title: str) -> str:
+    """The heading of a step, for the progress line; a script also says it when it gets there."""
     head = heading(title)
     impl = op.get_context().impl
     if impl.as_sql:
@@ -242,7 +259,7 @@ def _announce(title: str) -> str:
     return head
 
 
-def _gave_up(table: str | None, others: str) -> tuple[str, str]:
+def gave_up(table: str | None, others: str) -> tuple[str, str]:
     """The sentence about a lock that was not to be had, with a % for who holds it, and the SQL expression for that."""
     state = "nothing was changed" if options().single_transaction else "finished steps are kept"
     sentence = (
@@ -253,17 +270,18 @@ def _gave_up(table: str | None, others: str) -> tuple[str, str]:
 
 
 def step_per_statement(title: str, *queries: str, table: str) -> None:
-    """Run every statement that the queries return on `table`, each by itself, outside of a transaction.
+    """Run every statement that the queries return on `table`, each once, by itself and outside of a transaction.
 
-    A statement waits for its lock as long as `-x lock-wait` says, in one go. A query is asked when the statements of the one before have run. In a script psql's `\\gexec` does it; in a single
-    transaction a DO block does, without CONCURRENTLY.
+    Unlike a `step` it has no `done`: a query returns nothing once its work is done. Nothing is tried again: a statement
+    waits for its lock as long as `-x lock-wait` says, in one go. A query is asked when the statements of the one before
+    have run. In a script psql's `\\gexec` does it; in a single transaction a DO block does, without CONCURRENTLY.
 
     Raises:
         RuntimeError: as `step` does where a lock was not to be had.
     """
     context = op.get_context()
     wait = _lock_wait()
-    head = _announce(title)
+    head = _head(title)
     if options().single_transaction:
         for query in queries:
             emit_statements(query.replace(" CONCURRENTLY", ""))
@@ -291,7 +309,7 @@ def _run_statements(head: str, query: str, table: str) -> int:
         if getattr(error.orig, "pgcode", None) != "55P03":
             raise
         # A concurrent build waits for every older snapshot of the database, too.
-        sentence, blocker = _gave_up(table, others="a.backend_xmin IS NOT NULL")
+        sentence, blocker = gave_up(table, others="a.backend_xmin IS NOT NULL")
         raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
     return len(statements)
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from app.tenancy.migration import access, ops
 from app.tenancy.migration.ops import has_column
 from app.tenancy.migration.steps import (
-    _gave_up,
     dollar_quoted,
     emit,
     emit_statements,
+    gave_up,
     literal,
     notice,
     options,
@@ -160,7 +160,7 @@ class Widening:
             "grantee": access.GRANTEE,
         }
         if "{{'chunk'}}" in sql:
-            sentence, blocker = _gave_up(self.t, others="false")
+            sentence, blocker = gave_up(self.t, others="false")
             chunk = CHUNK.replace(":gave_up:", sentence).replace(":blocker:", blocker)
             values["chunk"] = self.fill(chunk.replace(":wait:", f"{options().lock_wait:g}"))
         for key, value in values.items():
