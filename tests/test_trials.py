@@ -29,11 +29,11 @@ def rollback_refusal(url: URL) -> str:
             "the index odd cannot be built again when the times of conversations become",
         ),
         (
-            'CREATE UNIQUE INDEX once ON conversations (whatsapp_id, id, "timestamp")',
+            "CREATE UNIQUE INDEX once ON conversations (whatsapp_id, timestamp) WHERE role = 'tool'",
             "index once depends on conversations.timestamp, whose type changes, and without it doubles could come in",
         ),
         (
-            "CREATE UNIQUE INDEX once ON customers (whatsapp_id, id) INCLUDE (created_at)",
+            "CREATE UNIQUE INDEX once ON customers (whatsapp_id) INCLUDE (created_at)",
             "index once depends on customers.created_at, whose type changes, and without it doubles could come in",
         ),
     ],

@@ -11,7 +11,9 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
            format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN is_unique THEN 'whose type changes, and without it doubles could come in and ON CONFLICT fails until it is there again; keep its definition, and create it again afterwards'
                                                                  WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
       FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
-     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique) AS is_unique) AS of_index
+     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (
+                             SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique AND NOT EXISTS (  -- with the id no row is a double
+                                 SELECT FROM pg_attribute WHERE attrelid = relid AND attname = 'id' AND attnum = ANY (indkey))) AS is_unique) AS of_index
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid

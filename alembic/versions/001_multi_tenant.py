@@ -330,8 +330,7 @@ def gather_statistics() -> None:
 def build_indexes() -> None:
     set_lost_indexes_aside("upgrade")
     for table in TIMES:
-        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
-        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
+        build_times_again(table, "upgrade")
     for name, definition in INDEXES.items():
         kind, table = name.split("_")[:2]
         ops.create_index_concurrently(table, name, definition, unique=kind == "uq")
@@ -453,8 +452,16 @@ def back_to_one_business(table: str) -> None:
 def rebuild_time_indexes() -> None:
     set_lost_indexes_aside("rollback")
     for table in TIMES:
-        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
-        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
+        build_times_again(table, "rollback")
+
+
+def build_times_again(table: str, phase: str) -> None:
+    dropped = f"SELECT statement FROM {MEMORY} WHERE phase = '{phase}' AND kind = 'index of {table}'"
+    marks = (
+        f"SELECT statement FROM {MEMORY} WHERE phase = '{phase}' AND kind LIKE 'mark of {table} %' "
+        f"AND to_regclass(substr(kind, length('mark of {table} ') + 1)) IS NOT NULL"
+    )
+    ops.build_indexes(table, f"indexes of the times of {table}", dropped, marks=marks)
 
 
 def put_new_tables_aside() -> None:
