@@ -23,10 +23,10 @@ def rollback_refusal(url: URL) -> str:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (BRIN.format("timestamp"), "the index by_time cannot be built again when the times of conversations become"),
+        (BRIN.format("timestamp"), "the index by_time cannot be built again when its times of conversations become"),
         (
             'CREATE INDEX odd ON conversations USING brin (created_at timestamp_bloom_ops, "timestamp") WHERE id > 0',
-            "the index odd cannot be built again when the times of conversations become",
+            "the index odd cannot be built again when its times of conversations become",
         ),
         (
             "CREATE UNIQUE INDEX once ON conversations (whatsapp_id, timestamp) WHERE role = 'tool'",
@@ -135,7 +135,7 @@ def test_what_keeps_the_archive_from_coming_back_is_named(made: str, says: str, 
 def test_an_archived_row_that_does_not_fit_any_more_is_named(made: str, fix: str, archived: URL) -> None:
     execute(archived, made)
     refusal = refusal_of(archived, "dry-run=yes")
-    assert "a row of multi_tenant_archive.customers does not fit the table any more" in (refusal or "")
+    assert "a row of customers in the archive does not fit the table any more" in (refusal or "")
     execute(archived, fix)
     migrate(archived)
     assert scalar(archived, f"SELECT name FROM customers WHERE business_id = '{OTHER_ID}'") == "Ana"

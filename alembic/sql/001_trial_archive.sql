@@ -28,10 +28,10 @@ BEGIN
                                  AND old.atttypid <> new.atttypid AND NOT EXISTS (
                                      SELECT FROM pg_cast WHERE (castsource, casttarget) = (old.atttypid, new.atttypid) AND castcontext <> 'e'));
                 IF said = '{}' THEN
-                    said := ARRAY[format('the rows of multi_tenant_archive.{{table}} do not fit the table any more (%s): change them there, or the table', SQLERRM)];
+                    said := ARRAY[format('the archive''s rows of %s do not fit the table any more (%s): change them in multi_tenant_archive, or the table', '{{table}}', SQLERRM)];
                 END IF;
             WHEN OTHERS THEN
-                said := ARRAY[format('a row of multi_tenant_archive.{{table}} does not fit the table any more (%s): change that row there, or the table', SQLERRM)];
+                said := ARRAY[format('a row of %s in the archive does not fit the table any more (%s): change it in multi_tenant_archive, or the table', '{{table}}', SQLERRM)];
         END;
     END IF;
     PERFORM set_config('multi_tenant.trial_archive_{{table}}', said::text, false);

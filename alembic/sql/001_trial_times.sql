@@ -17,7 +17,7 @@ BEGIN
                 BEGIN
                     EXECUTE tried.definition;
                 EXCEPTION WHEN OTHERS THEN
-                    said := said || format('the index %1$s cannot be built again when the times of {{table}} become {{type}} (%2$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, SQLERRM);
+                    said := said || format('the index %1$s cannot be built again when its times of %2$s become %3$s (%4$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, '{{table}}', '{{type}}', SQLERRM);
                 END;
             END LOOP;
             RAISE SQLSTATE 'TRIAL';
