@@ -46,8 +46,10 @@ def refuse_to_widen(*columns: tuple[str, str]) -> None:
             "Widening copies rows in many transactions, so that nobody waits: run it without -x single-transaction=yes, "
             f"or in a quiet hour run {by_hand}; who uses the tables waits, about 10 s for a million rows."
         )
-    for table, column in columns:
+    for number, (table, column) in enumerate(columns):
         w = Widening(table, column)
+        emit(w.fill(TRIAL).replace(":trial:", str(number)))
+        refuse(f"array_to_string(nullif(current_setting('widen.trial_{number}', true), '')::text[], E'\\n')")
         lines = "(SELECT string_agg(said, E'\\n') FROM ({}) AS o (place, said))"
         refuse(lines.format(f"SELECT * FROM ({w.fill(OBSTACLES)}) AS o (place, said) ORDER BY place, said"))
         notice(lines.format(w.fill(NOTICES)))
@@ -507,6 +509,53 @@ SELECT 13 - CASE WHEN relkind IN ('i', 'I') THEN 0.5 ELSE depth / 1000.0 END, CA
 UNION ALL
 SELECT 14, format('constraint %1$I of {{table}} was never validated, and a row that breaks it cannot be copied; validate it, or drop it and add it again afterwards (%2$s): run ALTER TABLE {{t}} DROP CONSTRAINT %1$I;', conname, pg_get_constraintdef(con.oid))
   FROM {{w}} AS w JOIN pg_constraint AS con ON conrelid = tab AND contype = 'c' AND NOT convalidated AND conname <> {{'kept'}} AND left(conname, 8) <> 'widened_'"""
+
+# What holds the column is made on an empty copy of its table in which the column is wide, and is gone again at the end.
+# The copy has its table's name: what PostgreSQL wrote down before means the copy.
+TRIAL = """DO $trial$
+DECLARE
+    held jsonb := (
+        WITH w AS (SELECT * FROM {{w}} AS w), x AS ({{indexes}}), k AS ({{constraints}})
+        SELECT jsonb_agg(jsonb_build_object('named', named, 'made', made, 'dropped', dropped, 'tab', relname, 'place', nspname)) FROM (
+            SELECT format('index %s', indexrelid::regclass), replace(pg_get_indexdef(indexrelid), format(' INDEX %I ON %I.%I USING ', name, nspname, relname), format(' INDEX ON pg_temp.%I USING ', relname)),
+                   CASE WHEN con IS NULL THEN format('DROP INDEX %s', indexrelid::regclass) ELSE format('ALTER TABLE {{t}} DROP CONSTRAINT %I', conname) END, indrelid
+              FROM x JOIN pg_class AS t ON t.oid = indrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+            UNION ALL
+            SELECT format('constraint %I', conname), format('ALTER TABLE pg_temp.{{t}} ADD %s', replace(pg_get_constraintdef(oid), ' NOT VALID', '')), format('ALTER TABLE {{t}} DROP CONSTRAINT %I', conname), conrelid
+              FROM k WHERE contype = 'c'
+            UNION ALL
+            SELECT format('policy %I on %s', polname, polrelid::regclass), concat(format('CREATE POLICY %I ON pg_temp.%I', polname, relname), ' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')'),
+                   format('DROP POLICY %I ON %s', polname, polrelid::regclass), polrelid
+              FROM w JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.refobjid = tab AND d.refobjsubid = old JOIN pg_policy AS p ON p.oid = d.objid JOIN pg_class AS t ON t.oid = polrelid
+            UNION ALL
+            SELECT format('trigger %I', tgname), replace(pg_get_triggerdef(g.oid), format(' ON %I.%I ', nspname, relname), format(' ON pg_temp.%I ', relname)), format('DROP TRIGGER %I ON {{t}}', tgname), tgrelid
+              FROM w JOIN pg_trigger AS g ON tgrelid = tab AND tgqual IS NOT NULL AND NOT tgisinternal JOIN pg_class AS t ON t.oid = tgrelid JOIN pg_namespace AS n ON n.oid = relnamespace
+            UNION ALL
+            SELECT format('statistics %I.%I', nspname, stxname), replace(pg_get_statisticsobjdef(s.oid), format('CREATE STATISTICS %I.%I ', nspname, stxname), format('CREATE STATISTICS pg_temp.%I ', stxname)), format('DROP STATISTICS %I.%I', nspname, stxname), stxrelid
+              FROM w JOIN pg_statistic_ext AS s ON stxrelid = tab JOIN pg_namespace AS n ON n.oid = stxnamespace
+        ) AS h (named, made, dropped, relid) JOIN pg_class AS c ON c.oid = relid JOIN pg_namespace AS n ON n.oid = relnamespace);
+    one record;
+    said text[] := '{}';
+BEGIN
+    IF held IS NOT NULL THEN
+        BEGIN
+            CREATE TEMPORARY TABLE {{t}} (LIKE {{t}});
+            ALTER TABLE pg_temp.{{t}} ALTER COLUMN {{c}} TYPE bigint;
+            FOR one IN SELECT * FROM jsonb_to_recordset(held) AS h (named text, made text, dropped text, tab text, place text) LOOP
+                EXECUTE format('CREATE TEMPORARY TABLE IF NOT EXISTS %I (LIKE %I.%1$I)', one.tab, one.place);
+                BEGIN
+                    EXECUTE one.made;
+                EXCEPTION WHEN OTHERS THEN
+                    said := said || format('%s cannot be made where {{table}}.{{column}} is a bigint (%s); keep its definition, and create one that takes a bigint afterwards: run %s;', one.named, SQLERRM, one.dropped);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('widen.trial_:trial:', said::text, false);
+END $trial$"""
 
 NOTICES = """
 SELECT 1, format('{{table}}.{{column}}: about %s rows are written anew, which takes about %s min and, for as long as it runs, up to %s more on disk; {{column}} becomes the last column of {{table}}',
