@@ -15,7 +15,7 @@ BEGIN
             OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
             OR EXISTS (SELECT FROM conversations WHERE {{links}}) OR EXISTS (SELECT FROM customers WHERE {{names}})
             OR EXISTS (SELECT FROM customers WHERE {{moved_customers}}) OR EXISTS (SELECT FROM conversations WHERE {{moved_conversations}})
-            OR {{changed_tables}}) THEN
+            OR {{changed_tables}} OR EXISTS (SELECT FROM ({{later_customers}}) AS l WHERE again) OR EXISTS (SELECT FROM ({{later_conversations}}) AS l WHERE again)) THEN
         RETURN;
     END IF;
     CREATE SCHEMA multi_tenant_archive;
@@ -30,6 +30,9 @@ BEGIN
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_id, created_at, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE {{links}} AND NOT ({{moved_conversations}});
+    CREATE TABLE multi_tenant_archive.privileges AS
+        SELECT DISTINCT format('GRANT %s%s ON %s TO %s%s', privilege_type, columns, object, role, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement, rolname AS needs_role
+          FROM (SELECT * FROM ({{later_customers}}) AS l UNION ALL SELECT * FROM ({{later_conversations}}) AS l) AS later WHERE again;
     SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
     EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
     -- Rows are locked, not tables: a new reference to one of them waits, and is refused after the move.

@@ -111,6 +111,9 @@ def check_upgrade() -> None:
         refuse(lines(check))
     for table in COLUMNS:
         try_times(table, NAIVE, "timestamptz", when=has_table(table))
+    both = " AND ".join((*(has_table(table) for table in COLUMNS), f"NOT {has_column('customers', 'business_id')}"))
+    emit(sql("trial_functions", when=both))
+    refuse(tried("functions"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(lines("check_archive"), when=archived)
     refuse(lines("check_archive_readers"), when=archived)
@@ -303,6 +306,7 @@ def extend(table: str) -> None:
 
 def confine(table: str) -> None:
     """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    remember(sql("remember_roles", table=table))
     remember(sql("remember_privileges", table=table, former=access.former_roles(table)))
     emit_statements(access.take_from_former_roles(table))
     ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
@@ -357,6 +361,9 @@ def restore_archive() -> None:
     archived = "NOT {}".format(has_table("multi_tenant_archive.conversations"))
     with step("restore the rows of multi_tenant_archive", done=archived, lock="conversations"):
         emit(sql("restore_rows", moving=_oids(COLUMNS), events="20", **{"except": "set_updated_at"}))
+    done = f"NOT {has_table('multi_tenant_archive.privileges')}"
+    with step("restore the privileges of roles that were new", done=done, lock="customers"):
+        emit(sql("restore_privileges"))
     done = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("restore user names, drop multi_tenant_archive", done=done, lock="customers"):
         emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
@@ -431,6 +438,7 @@ def back_to_one_business(table: str) -> None:
     with step(f"{table}: back to one business", done=f"NOT {has_column(table, 'business_id')}", lock=table):
         emit(f"DROP TRIGGER single_business_only ON {table}")
         emit(f"DROP TRIGGER single_business_update ON {table}")
+        emit_statements(sql("take_from_later_roles", table=table))
         ops.disable_tenancy(table)
         if table == "customers":
             ops.drop_updated_at_trigger(table)
@@ -483,7 +491,13 @@ def sql(name: str, **values: str) -> str:
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
     as_made = f"SELECT statement FROM {memory} WHERE kind = 'the new tables as made'"
+    later = {
+        f"later_{table}": script("001_later_roles.sql", table=table, memory=memory)
+        for table in COLUMNS
+        if name in {"archive", "report"}
+    }
     fixed = {
+        **later,
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql')})",

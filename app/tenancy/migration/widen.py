@@ -534,12 +534,29 @@ DECLARE
             SELECT format('statistics %I.%I', nspname, stxname), replace(pg_get_statisticsobjdef(s.oid), format('CREATE STATISTICS %I.%I ', nspname, stxname), format('CREATE STATISTICS pg_temp.%I ', stxname)), format('DROP STATISTICS %I.%I', nspname, stxname), stxrelid
               FROM w JOIN pg_statistic_ext AS s ON stxrelid = tab JOIN pg_namespace AS n ON n.oid = stxnamespace
         ) AS h (named, made, dropped, relid) JOIN pg_class AS c ON c.oid = relid JOIN pg_namespace AS n ON n.oid = relnamespace);
+    functions jsonb := (
+        SELECT jsonb_agg(jsonb_build_object('named', p.oid::regprocedure, 'made', 'CREATE FUNCTION pg_temp.widen_trial(' || regexp_replace(
+                   substr(pg_get_functiondef(p.oid), length(format('CREATE OR REPLACE FUNCTION %I.%I(', nspname, proname)) + 1),
+                   format('(\\m%s|"%1$s")\\.("?%s\\M"?)', current_schema(), {{'table'}}), 'pg_temp.\\2', 'g')))
+          FROM {{w}} AS w JOIN pg_class AS c ON c.oid = tab JOIN pg_type AS t ON t.oid = reltype CROSS JOIN pg_proc AS p
+          JOIN pg_namespace AS n ON n.oid = pronamespace JOIN pg_language AS l ON l.oid = prolang
+         WHERE lanname = 'sql' AND prokind = 'f' AND prosqlbody IS NULL AND nspname !~ '^(pg_|information_schema$)'
+           AND (prosrc ~* ('\\m' || {{'table'}} || '\\M') OR prorettype IN (t.oid, t.typarray)));
+    works jsonb := '[]';
     one record;
     said text[] := '{}';
 BEGIN
-    IF held IS NOT NULL THEN
+    IF held IS NOT NULL OR functions IS NOT NULL THEN
         BEGIN
             CREATE TEMPORARY TABLE {{t}} (LIKE {{t}});
+            FOR one IN SELECT * FROM jsonb_to_recordset(functions) AS f (named text, made text) LOOP
+                BEGIN
+                    EXECUTE one.made;
+                    RAISE SQLSTATE 'TRIAL';
+                EXCEPTION WHEN SQLSTATE 'TRIAL' THEN works := works || to_jsonb(one);
+                          WHEN OTHERS THEN NULL;  -- it fails already
+                END;
+            END LOOP;
             ALTER TABLE pg_temp.{{t}} ALTER COLUMN {{c}} TYPE bigint;
             FOR one IN SELECT * FROM jsonb_to_recordset(held) AS h (named text, made text, dropped text, tab text, place text) LOOP
                 EXECUTE format('CREATE TEMPORARY TABLE IF NOT EXISTS %I (LIKE %I.%1$I)', one.tab, one.place);
@@ -547,6 +564,18 @@ BEGIN
                     EXECUTE one.made;
                 EXCEPTION WHEN OTHERS THEN
                     said := said || format('%s cannot be made where {{table}}.{{column}} is a bigint (%s); keep its definition, and create one that takes a bigint afterwards: run %s;', one.named, SQLERRM, one.dropped);
+                END;
+            END LOOP;
+            -- SQL functions see where the column is then: at the end.
+            ALTER TABLE pg_temp.{{t}} DROP COLUMN {{c}} CASCADE;
+            ALTER TABLE pg_temp.{{t}} ADD COLUMN {{c}} bigint;
+            FOR one IN SELECT * FROM jsonb_to_recordset(works) AS f (named text, made text) LOOP
+                BEGIN
+                    EXECUTE one.made;
+                    RAISE SQLSTATE 'TRIAL';
+                EXCEPTION WHEN SQLSTATE 'TRIAL' THEN NULL;
+                          WHEN OTHERS THEN
+                    said := said || format('function %s would fail where {{table}}.{{column}} is a bigint and the last column (%s); let it name the columns, or drop it, and create it again afterwards: run DROP FUNCTION %1$s;', one.named, SQLERRM);
                 END;
             END LOOP;
             RAISE SQLSTATE 'TRIAL';
@@ -572,7 +601,12 @@ SELECT 3, format('{{table}}.{{column}}: look at function %s, which reads {{table
  WHERE lanname = 'plpgsql' AND prosrc ~* ('\\m' || {{'table'}} || '\\M') AND prosrc ~* 'return\\s+query'
    AND ('int4'::regtype = ANY (proallargtypes) OR prorettype = 'int4'::regtype)
 UNION ALL
-SELECT 4, format('{{table}}.{{column}}: publication %s sends {{table}}: a subscriber''s table needs the column {{wide}} bigint before, and the swap of names after', pubname)
+SELECT 4, format('{{table}}.{{column}}: look at function %s, which takes rows of {{table}} apart: {{column}} becomes the last column, and a list of columns for a whole row goes by place', p.oid::regprocedure)
+  FROM {{w}} AS w JOIN pg_class AS c ON c.oid = tab JOIN pg_type AS t ON t.oid = reltype CROSS JOIN pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
+ WHERE lanname NOT IN ('sql', 'c', 'internal') AND prorettype <> 'trigger'::regtype
+   AND (prorettype IN (t.oid, t.typarray) OR prosrc ~* ('\\m(?!(from|join|into|update|table|only|delete|insert)\\M)\\w+\\s+(\\w+\\.)?"?' || {{'table'}} || '"?\\s*(%\\s*rowtype\\s*)?(;|:=|=|\\mdefault\\M)'))
+UNION ALL
+SELECT 5, format('{{table}}.{{column}}: publication %s sends {{table}}: a subscriber''s table needs the column {{wide}} bigint before, and the swap of names after', pubname)
   FROM pg_publication_tables WHERE to_regclass(format('%I.%I', schemaname, tablename)) IN (SELECT tab FROM {{w}} AS w)"""
 
 PARTS = {"indexes": HOLDING_INDEXES, "constraints": HOLDING_CONSTRAINTS, "sequences": SEQUENCES, "w": COLUMN}
