@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, Select, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker, with_loader_criteria
@@ -101,6 +101,16 @@ def make_engine(url: URL, **options: Any) -> Engine:
     return engine
 
 
+def command_engine(url: URL, **options: Any) -> Engine:
+    """An engine for a command or a test, which keeps no connection. It hides parameters as the bot's engine does.
+
+    Args:
+        url: where to connect, through psycopg2.
+        options: passed to `create_engine`, such as `isolation_level`.
+    """
+    return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True, **options)
+
+
 @cache
 def get_engine() -> Engine:
     """The process's engine, built on first use."""
@@ -151,9 +161,10 @@ def business_scope(business_id: UUID | str | None) -> Iterator[None]:
 
 
 class BusinessSession(Session):
-    """A session that may be bound to one business by the database: row level security, as the role `app_tenant`.
+    """A session of this package: bound to one business, or, without one, a plain session that sees every business.
 
-    Bound, every transaction of it begins in one message that sets role and business for that transaction only, which
+    It is bound where it is given a business, or opened within `business_scope`: by the database, with row level
+    security, as the role `app_tenant`. Bound, every transaction of it begins in one message that sets role and business for that transaction only, which
     is safe behind a transaction pooler. New rows get the business; another one is refused. Selects, updates and
     deletes of the ORM name the business, so that the planner knows it. What is not committed is rolled back. In a
     transaction of the caller's, of a test for example, it works in a savepoint.
@@ -165,7 +176,8 @@ class BusinessSession(Session):
 
     Args:
         bind: the engine, or a connection; `get_engine()` by default.
-        business_id: the business; that of `business_scope` by default, and without one every business.
+        business_id: the business; that of `business_scope` by default. Without either, the session sees every business,
+            as far as the login may.
         kwargs: passed to SQLAlchemy's Session.
 
     Raises:
@@ -203,7 +215,7 @@ class BusinessSession(Session):
             if bind not in self._bound_engines:
                 self._bound_engines[bind] = bind.execution_options(**self._options)
             return self._bound_engines[bind]
-        if self.scope is not None:
+        if self.scope is not None:  # a `ReadSession` is made to read only once it has begun
             begun = bind.in_transaction()
             if tenancy.tenant_connection(bind).scope or (begun and self.join_transaction_mode != "create_savepoint"):
                 raise TenantScopeError(tenancy.CANNOT_JOIN)
@@ -247,13 +259,21 @@ class ReadSession(BusinessSession):
     """A session for reading beyond one business, such as routing: each statement is one round trip, and no more.
 
     It opens no transaction and takes no business from `business_scope`. It writes nothing: flush is refused, and by
-    the server whatever else would write.
+    the server whatever else would write. On a connection of the caller's, it reads in a savepoint or a transaction.
     """
 
     def __init__(self, bind: Engine | Connection | None = None, **kwargs: Any) -> None:
         with business_scope(None):
             super().__init__(bind, **kwargs)
         self._options = {tenancy.STATEMENTS: True}
+        self.join_transaction_mode = "create_savepoint"
+
+
+@event.listens_for(ReadSession, "after_begin")
+def _only_read(session: ReadSession, _: SessionTransaction, connection: Connection) -> None:
+    """What an engine's connection does for every statement, a connection of the caller's does once."""
+    if not connection.get_execution_options().get(tenancy.STATEMENTS):
+        tenancy.only_read(connection)
 
 
 @event.listens_for(ReadSession, "before_flush")
@@ -293,7 +313,10 @@ def session_dependency() -> Iterator[BusinessSession]:
 
 
 session_scope = SessionLocal.begin
-"""Context manager: a session that commits at the end, or rolls back on any exception."""
+"""Context manager: a session of `SessionLocal` that commits at the end, or rolls back on any exception.
+
+The name is that of SQLAlchemy's documentation. It binds to no business: `business_scope` does.
+"""
 
 
 @contextmanager

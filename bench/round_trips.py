@@ -23,8 +23,8 @@ from app.models import Conversation
 from app.tenancy.connection import Confinement
 from app.tenancy.customers import find_or_create_customer
 from app.tenancy.embedded import embedded_url
+from app.tenancy.messages import Sender
 from app.tenancy.queries import last_messages, record_answer, record_message, route_webhook
-from app.tenancy.webhooks import Sender
 from tests.deliveries import NUMBER, PHONE, USER_ID, from_both, message
 from tests.handler import Handler
 from tests.proxy import Proxy, proxy

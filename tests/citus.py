@@ -12,7 +12,6 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL, make_url
 
 from tests.attacks import ATTACKS, REFUSED, Matrix, unreadable
-from tests.conftest import MakeDatabase
 from tests.interruptions import OTHER_ROWS
 from tests.support import (
     DEFAULT_ID,
@@ -241,15 +240,6 @@ NOT_TAKEN = {"0A000": "a form that Citus does not take", "XX000": "the same, of 
 
 
 FORM = "distributable"
-
-
-@pytest.fixture(scope="module")
-def ready(make_lasting_database: MakeDatabase, migrated_template: URL) -> URL:
-    """At head with bigint ids, and nothing in the way but Citus."""
-    url = make_lasting_database(migrated_template)
-    execute(url, f"INSERT INTO customers (business_id, whatsapp_id, name) VALUES ('{DEFAULT_ID}', '1', 'a')")
-    widen(url)
-    return url
 
 
 def refused(url: URL, revision: str = "citus", owner: URL | None = None) -> str:

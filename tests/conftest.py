@@ -19,7 +19,19 @@ from sqlalchemy.orm import Session
 
 from app.tenancy.embedded import embedded_url
 from tests.rollbacks import SHOPS
-from tests.support import LEGACY_FORMS, engine_of, environment, execute, load_legacy, migrate, plain, rows, scalar
+from tests.support import (
+    DEFAULT_ID,
+    LEGACY_FORMS,
+    engine_of,
+    environment,
+    execute,
+    load_legacy,
+    migrate,
+    plain,
+    rows,
+    scalar,
+)
+from tests.widening import widen
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup and some CI start us: Ctrl-C is tested, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,3 +233,12 @@ def shops(database: URL) -> URL:
     """Two businesses, each with a number, a customer of the same WhatsApp id, and a message (ids 1 and 2)."""
     execute(database, SHOPS)
     return database
+
+
+@pytest.fixture(scope="module")
+def ready(make_lasting_database: MakeDatabase, migrated_template: URL) -> URL:
+    """At head with bigint ids, and nothing in the way but Citus."""
+    url = make_lasting_database(migrated_template)
+    execute(url, f"INSERT INTO customers (business_id, whatsapp_id, name) VALUES ('{DEFAULT_ID}', '1', 'a')")
+    widen(url)
+    return url

@@ -68,9 +68,14 @@ class Copy:
         assert done.returncode != 0
         return done.stderr.splitlines()[-1]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def repair(self) -> str:
+        done = self.run(module="app.tenancy.repair")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def run(self, *arguments: str, module: str = "alembic") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
             env={**os.environ, "DATABASE_URL": plain(self.url), "PYTHONPATH": str(self.folder)},
             capture_output=True,

@@ -19,11 +19,11 @@ Case = tuple[str, str, bool]
 
 
 @contextmanager
-def expected_once(known: dict[str, Catalogue]) -> Iterator[None]:
+def expected_once(known: dict[str, Catalogue | None]) -> Iterator[None]:
     """What the models declare is the same for every database of a test file, and built for its first one only."""
     build = drift.expectation
 
-    def remembered(connection: Connection, *arguments: Any) -> Catalogue:
+    def remembered(connection: Connection, *arguments: Any) -> Catalogue | None:
         key = repr(arguments[1:])
         if key not in known:
             known[key] = build(connection, *arguments)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.models import Conversation
-from app.tenancy.webhooks import Sender
+from app.tenancy.messages import Sender
 from tests.documents import blocks
 
 Reply = Callable[[list[Conversation]], str]

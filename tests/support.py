@@ -20,7 +20,6 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic import command
 from app.db import get_engine
-from app.tenancy.migration.catalogue import Catalogue
 from app.tenancy.migration.catalogue import catalogue as read_catalogue
 from app.tenancy.settings import get_settings
 
@@ -218,10 +217,19 @@ def pg_dump(url: URL, *arguments: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(noise) and not line.endswith(" SET ();")]
 
 
+Catalogue = dict[tuple[str, str], str]
+"""Object and aspect in words to value, such as ("column users.email", "type") to "character varying(255)"."""
+
+
+def in_words(connection: Connection, schema: str = "public") -> Catalogue:
+    """The schema's catalogue, as the drift check reads it, in the words of its lines."""
+    return {(str(item), aspect): value for (item, aspect), value in read_catalogue(connection, schema).items()}
+
+
 def catalogue(url: URL, schema: str = "public") -> Catalogue:
-    """The schema's catalogue, as the drift check reads it."""
+    """The schema's catalogue; see `in_words`."""
     with engine_of(url).connect() as connection:
-        return read_catalogue(connection, schema)
+        return in_words(connection, schema)
 
 
 def contents(connection: Connection, tables: Sequence[str] = SCHEMA_TABLES) -> dict[str, list[str]]:
@@ -235,7 +243,7 @@ def contents(connection: Connection, tables: Sequence[str] = SCHEMA_TABLES) -> d
 def state(url: URL, *tables: str) -> tuple[Catalogue, dict[str, list[str]]]:
     """Catalogue and rows, for showing that nothing was changed."""
     with engine_of(url).connect() as connection:
-        return read_catalogue(connection, "public"), contents(connection, tables or SCHEMA_TABLES)
+        return in_words(connection), contents(connection, tables or SCHEMA_TABLES)
 
 
 def add_business(url: URL, business: str = OTHER_ID, name: str = "Other") -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import IntegrityError
 
 from tests.copies import Copy
-from tests.support import catalogue, execute
+from tests.support import catalogue, execute, run_alembic
 
 
 def test_another_role_is_a_word_in_the_model_and_checks_come_and_go(tmp_path: Path, database: URL) -> None:
@@ -45,3 +45,10 @@ def test_another_role_is_a_word_in_the_model_and_checks_come_and_go(tmp_path: Pa
     assert catalogue(copy.url) == before
     with pytest.raises(IntegrityError, match="ck_user_businesses_role_is_known"):
         execute(copy.url, member % "'viewer'")
+
+
+def test_a_check_that_is_not_valid_is_read_without_a_warning(database: URL) -> None:
+    """SQLAlchemy and Alembic hand what they reflect of it to each other under names that neither knows."""
+    execute(database, "ALTER TABLE users ADD CONSTRAINT adult CHECK (full_name <> '') NOT VALID")
+    done = run_alembic(database, "check")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -143,8 +143,8 @@ def test_an_older_server(empty: URL, tmp_path: Path, start: str) -> None:
 
 def test_a_role_that_may_not_create_tables(role: URL) -> None:
     assert refusal_of(role, tables=()) == (
-        f"Role {role.username} may not create tables in schema public: "
-        f"as its owner run GRANT CREATE ON SCHEMA public TO {role.username}."
+        f"Role {role.username} may not use schema public, or not create anything in it: "
+        f"as its owner run GRANT USAGE, CREATE ON SCHEMA public TO {role.username}."
     )
 
 

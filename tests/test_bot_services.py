@@ -14,8 +14,8 @@ from app.models import DEFAULT_BUSINESS_ID, Business, Conversation, Customer, Us
 from app.models.base import TenantScopeError
 from app.models.types import InvalidValueError
 from app.tenancy.customers import change_number, find_or_create_customer
+from app.tenancy.messages import Sender
 from app.tenancy.queries import last_messages, record_answer, record_message
-from app.tenancy.webhooks import Sender
 from tests.support import rows
 
 

@@ -176,6 +176,34 @@ def test_the_server_lets_it_write_nothing(shops: URL, write: Callable[[], Any]) 
         session.commit()
 
 
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("begun", [True, False])
+def test_on_a_connection_of_the_callers_it_writes_nothing_either(
+    shops: URL, write: Callable[[], Any], begun: bool
+) -> None:
+    """Nor do sessions after it on the same connection lose the right to write."""
+    with get_engine().connect() as connection:
+        if begun:
+            connection.begin()
+        with read_session(bind=connection) as session:
+            assert set(session.scalars(select(Customer.name))) == {"of A", "of B"}
+            with pytest.raises(DBAPIError, match=r"cannot execute [A-Z]+ in a read-only transaction"):
+                session.execute(write())
+        with SessionLocal(bind=connection) as session:
+            session.add(Business(name="New"))
+            session.commit()
+        assert connection.scalar(select(func.count()).select_from(Business)) == 3
+
+
+def test_on_a_connection_in_autocommit_it_is_refused(shops: URL) -> None:
+    with (
+        get_engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        read_session(bind=connection) as session,
+        pytest.raises(TenantScopeError, match="read_session on a connection in AUTOCOMMIT could write"),
+    ):
+        session.execute(text("DELETE FROM customers"))
+
+
 def test_the_testing_block_undoes_what_sessions_commit(shops: URL) -> None:
     for _ in range(2):
         with rolled_back_at_the_end() as connection:

@@ -97,7 +97,7 @@ def test_the_bot_goes_on(ready: URL) -> None:
     def bot(name: int) -> None:
         try:
             while not stop.is_set():
-                with tenant_session(OTHER_ID) as session:
+                with tenant_session(OTHER_ID, bind=engine) as session:
                     message = f"wamid.{name}.{len(written)}.{threading.get_ident()}"
                     row, new = record_message(session, business_id=OTHER, whatsapp_id=f"1{name}", message="m", role="user", whatsapp_message_id=message)  # fmt: skip
                     session.commit()
@@ -108,10 +108,10 @@ def test_the_bot_goes_on(ready: URL) -> None:
             failures.append(failure)
 
     with environment(DATABASE_URL=plain(ready)):
-        threads = [threading.Thread(target=bot, args=(n,)) for n in range(3)]
-        for thread in threads:
-            thread.start()
         engine = get_engine()
+    threads = [threading.Thread(target=bot, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
     try:
         distribute(ready)
     finally:

@@ -5,12 +5,10 @@ import re
 import pytest
 from sqlalchemy import URL
 
-from tests.citus import FORM, ready, refused
+from tests.citus import FORM, refused
 from tests.conftest import MakeDatabase
 from tests.support import execute
 from tests.widening import NOTHING, commands, widen
-
-__all__ = ["ready"]  # a fixture
 
 OBSTACLES = {
     "a key to the ids": (

@@ -12,8 +12,8 @@ from app.db import get_engine, tenant_session
 from app.models import Conversation, Customer
 from app.models.types import InvalidValueError
 from app.tenancy.customers import change_number, change_user_id, find_or_create_customer
+from app.tenancy.messages import Sender
 from app.tenancy.queries import last_messages, record_message
-from app.tenancy.webhooks import Sender
 from tests.deliveries import NEW_PHONE, NEW_USER_ID, PHONE, USER_ID
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, execute, rows, scalar
 

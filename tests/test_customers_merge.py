@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.db import tenant_session
 from app.tenancy.customers import find_or_create_customer
+from app.tenancy.messages import Sender
 from app.tenancy.queries import record_message
-from app.tenancy.webhooks import Sender
 from tests.deliveries import PHONE, USER_ID
 from tests.support import OTHER_ID, add_business, execute, rows
 
@@ -170,6 +170,31 @@ def test_columns_that_differ_keep_the_rows_apart_until_somebody_decides(
     (sentence,) = errors.messages
     assert sentence.startswith(f"Customers {phone} and {user} are one person, but differ in age")
     execute(url, *commands(sentence))
+    assert both(url) == [phone]
+    assert rows(url, "SELECT DISTINCT whatsapp_id FROM conversations") == [(PHONE,)]
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        f"NEW.whatsapp_id := CASE WHEN NEW.whatsapp_id = '{PHONE}' THEN '{USER_ID}' ELSE NEW.whatsapp_id END; RETURN NEW",
+        "RETURN NULL",
+    ],
+)
+def test_messages_that_a_trigger_keeps_are_named_and_not_parted_from_their_customer(
+    two: tuple[URL, int, int], errors: pytest.LogCaptureFixture, keep: str
+) -> None:
+    url, phone, user = two
+    execute(
+        url,
+        f"CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN {keep.replace(chr(39), chr(39) * 2)}; END'",
+        "CREATE TRIGGER keep BEFORE UPDATE ON conversations FOR EACH ROW EXECUTE FUNCTION keep()",
+    )
+    assert both(url) == [phone, user]
+    assert errors.messages[0].startswith(f"Messages of customer {phone} of business {SHOP} stay under a former")
+    assert PHONE not in errors.messages[0]
+    assert ("hola", USER_ID) in rows(url, "SELECT message, whatsapp_id FROM conversations")
+    execute(url, "DROP TRIGGER keep ON conversations")
     assert both(url) == [phone]
     assert rows(url, "SELECT DISTINCT whatsapp_id FROM conversations") == [(PHONE,)]
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from app.db import tenant_session
 from app.models import Conversation, Customer
 from app.tenancy.customers import change_user_id, find_or_create_customer
+from app.tenancy.messages import Sender
 from app.tenancy.queries import last_messages, record_answer, record_message
-from app.tenancy.webhooks import Sender
 from tests.deliveries import NEW_USER_ID, PHONE, USER_ID
 from tests.support import OTHER_ID, add_business, rows, wait_until
 

@@ -7,8 +7,8 @@ from sqlalchemy import URL
 
 from app.db import tenant_session
 from app.tenancy.customers import find_or_create_customer
+from app.tenancy.messages import Sender
 from app.tenancy.queries import record_message
-from app.tenancy.webhooks import Sender
 from tests.deliveries import PHONE, USER_ID
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, migrate, rows
 

@@ -95,6 +95,17 @@ def test_the_wheel_brings_its_revisions(run: Callable[[str], str], tmp_path: Pat
     assert scalar(empty, "SELECT version_num FROM alembic_version") == "001"
 
 
+def test_a_rehearsal_needs_no_alembic_ini(
+    run: Callable[[str], str], canonical: URL, make_database: Callable[[], URL], tmp_path: Path
+) -> None:
+    target = make_database()
+    said = run(
+        f"pg_dump '{plain(canonical)}' > backup.sql\npython -m app.tenancy.rehearse backup.sql --url '{plain(target)}'"
+    )
+    assert "It would work: every row is there" in said
+    assert scalar(target, "SELECT version_num FROM alembic_version") == "001"
+
+
 def test_a_bot_adds_its_own_tables(run: Callable[[str], str], tmp_path: Path, empty: URL) -> None:
     minimal, config = blocks(PAGE, "ini")
     (tmp_path / "alembic.ini").write_text(minimal, encoding="utf-8")

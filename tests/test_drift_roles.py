@@ -31,6 +31,26 @@ CASES: dict[str, Case] = {
         "GRANT readers TO admin WITH ADMIN OPTION; SET ROLE admin; GRANT readers TO app_tenant; RESET ROLE",
         "role app_tenant: not declared, found membership of readers", True,
     ),
+    "membership that a role granted whose name needs quotes": (
+        'GRANT readers TO "my-admin" WITH ADMIN OPTION; SET ROLE "my-admin"; GRANT readers TO app_tenant; RESET ROLE',
+        "role app_tenant: not declared, found membership of readers", True,
+    ),
+    "a login that such a role let grant on": (
+        'GRANT app_service TO "my-admin" WITH ADMIN OPTION; SET ROLE "my-admin"; GRANT app_service TO bot WITH ADMIN OPTION; RESET ROLE',
+        "role app_service: not declared, found ADMIN OPTION for bot", True,
+    ),
+    "default privileges of such a role": (
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "my-admin" GRANT SELECT ON TABLES TO app_tenant',
+        "default privileges of my-admin: not declared, found SELECT on TABLES for app_tenant", True,
+    ),
+    "a setting of such a role": (
+        'GRANT app_tenant TO "my-admin"; ALTER ROLE "my-admin" SET row_security = off',
+        "role my-admin: not declared, found SET row_security=off", True,
+    ),
+    "a setting of such a role in the database": (
+        'GRANT app_tenant TO "my-admin"; ALTER ROLE "my-admin" IN DATABASE home SET row_security = off',
+        "role my-admin: not declared, found SET row_security=off", True,
+    ),
     "a bot works as another role": ("ALTER ROLE bot SET role = app_service", "role bot: not declared, found SET role=app_service", True),
     "a bot is always in one business": (
         "ALTER ROLE bot SET app.business_id = 'x'", "role bot: not declared, found SET app.business_id=x", True,
@@ -85,6 +105,7 @@ def home(own_server: URL) -> URL:
         "stranger",
         "deployer",
         "admin CREATEROLE",
+        '"my-admin" CREATEROLE',
         "owner LOGIN",
     ):
         execute(url, f"CREATE ROLE {role}")

@@ -7,7 +7,7 @@ from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 from app.models import Business, Conversation, WhatsappNumber
-from app.tenancy.webhooks import ANSWERED
+from app.tenancy.webhooks import ANSWERED, address
 from tests.deliveries import (
     CONTENT,
     NEW_PHONE,
@@ -66,7 +66,7 @@ def test_every_text_is_answered_once(shop: URL, handle: Handler) -> None:
     assert handle(two, reply) == []
     assert heard == [["¿Tienen cita mañana?"], ["¿Tienen cita mañana?", "answer 1", "A las diez"]]
     assert [role for _, role, _ in rows(shop, MESSAGES)] == ["user", "assistant", "user", "assistant"]
-    assert [(sender.address, answer) for sender, answer in handle.sent] == [
+    assert [(address(sender), answer) for sender, answer in handle.sent] == [
         ({"to": PHONE}, "answer 1"),
         ({"to": PHONE}, "answer 2"),
     ]
@@ -91,7 +91,7 @@ def test_a_customer_without_a_phone_is_served(shop: URL, handle: Handler) -> Non
         (PHONE, USER_ID, "sheena", "Sheena Nelson")
     ]
     assert {row[0] for row in rows(shop, MESSAGES)} == {PHONE}
-    assert [sender.address for sender, _ in handle.sent] == [{"to": PHONE}, {"recipient": USER_ID}, {"to": PHONE}]
+    assert [address(sender) for sender, _ in handle.sent] == [{"to": PHONE}, {"recipient": USER_ID}, {"to": PHONE}]
 
 
 @pytest.mark.parametrize("kind", CONTENT)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from app.db import get_engine, tenant_session
 from app.models import Customer
 from app.tenancy import customers
+from app.tenancy.messages import Sender
 from app.tenancy.queries import last_messages, record_answer, record_message
-from app.tenancy.webhooks import Sender
 from tests.conftest import MakeDatabase
 from tests.support import environment, execute, plain, rows
 

@@ -1,9 +1,6 @@
 """What a maintainer does by hand: businesses, numbers, tokens, users and roles, from the command line and from code."""
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,41 +14,11 @@ from app.db import SessionLocal, tenant_session
 from app.models import DEFAULT_BUSINESS_ID, Business, User, UserBusiness, WhatsappNumber
 from app.models.types import InvalidValueError
 from app.tenancy import businesses as admin
-from tests.support import DEFAULT_ID, ROOT, execute, plain, rows, scalar
+from tests.managing import PASSWORD, TOKEN, done, refused
+from tests.support import DEFAULT_ID, execute, rows, scalar
 
-TOKEN, PASSWORD = "EAAG-very-secret", "correct horse battery"
 ARGUMENTS = ("add", "Fade Room", "--phone-number", "+57 300 123 4567", "--phone-number-id", "1001", "--token",
              "--owner", "Ana@Example.com", "--owner-name", "Ana")  # fmt: skip
-
-
-def manage(url: URL, *arguments: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a maintainer does."""
-    return subprocess.run(
-        [sys.executable, "-m", "app.tenancy.manage", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": plain(url), **env},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def done(url: URL, *arguments: str, stdin: str = "", **env: str) -> str:
-    """The output of a command that succeeds and prints no secret."""
-    ran = manage(url, *arguments, stdin=stdin, **env)
-    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
-    assert not [secret for secret in (TOKEN, PASSWORD, "$argon2", "gAAAA") if secret in ran.stdout]
-    return ran.stdout
-
-
-def refused(url: URL, *arguments: str, stdin: str = "", **env: str) -> str:
-    """The sentence of a command that is refused."""
-    ran = manage(url, *arguments, stdin=stdin, **env)
-    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1), ran.stderr
-    assert not [secret for secret in (TOKEN, PASSWORD, "$argon2", "gAAAA", "Traceback") if secret in ran.stderr]
-    return ran.stderr.strip()
 
 
 @pytest.fixture

@@ -76,6 +76,19 @@ def test_up_and_down(project: Path, empty: URL) -> None:
     assert version(empty) == "000"
 
 
+def test_a_stamp_of_it_is_true_or_refused(project: Path, empty: URL) -> None:
+    run(project, "alembic upgrade 001", empty)
+    done = shell("alembic stamp 002", project, DATABASE_URL=plain(empty), PYTHONPATH=str(project))
+    assert done.returncode != 0
+    assert done.stderr.endswith(
+        "nothing was stamped, for a step of 002 was not carried out here: run alembic upgrade 002, which carries out "
+        "what is missing.\n"
+    )
+    assert version(empty) == "001"
+    run(project, "alembic upgrade 002 && alembic stamp 001 && alembic stamp 002", empty)
+    assert version(empty) == "002"
+
+
 def test_the_released_scripts_lead_to_it_and_back(project: Path, empty: URL) -> None:
     run(project, "sh sql/write.sh", empty)
     assert pipe(empty, (project / "sql/upgrade.sql").read_text(encoding="utf-8")) == ""

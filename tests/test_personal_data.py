@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from app.db import SessionLocal
 from app.tenancy import personal_data
 from app.tenancy.businesses import AdministrationError
+from tests.managing import done
 from tests.support import DEFAULT_ID, OTHER_ID, add_business, engine_of, execute, rows, scalar
-from tests.test_manage import done
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 HASH = "$2b$12$" + "x" * 53
@@ -78,6 +78,45 @@ def test_a_customer_is_erased_with_the_messages_of_that_business_only(session: S
     assert messages(shops) == 30
     assert messages(shops, DEFAULT_ID) == 31
     assert rows(shops, "SELECT business_id::text FROM customers") == [(DEFAULT_ID,)]
+
+
+SHORT, LONG = "525512345678", "5215512345678"
+
+
+@pytest.mark.parametrize("named", [SHORT, LONG, f"+{LONG}", "whatsapp:+52 55 1234 5678", "MX.1", "MX.2"])
+def test_a_customer_is_erased_under_every_id_and_form_of_the_number(
+    session: Session, shops: URL, tmp_path: Path, named: str
+) -> None:
+    """One row under each form of the phone, and messages under both and under both user ids."""
+    for business in (DEFAULT_ID, OTHER_ID):
+        execute(
+            shops,
+            "INSERT INTO customers (business_id, whatsapp_id, whatsapp_user_id, name) VALUES "
+            f"('{business}', '{SHORT}', 'MX.1', 'Eva'), ('{business}', '{LONG}', 'MX.2', 'Eva')",
+            "INSERT INTO conversations (business_id, whatsapp_id, message, role) "
+            f"SELECT '{business}', id, 'hola', 'user' FROM unnest(ARRAY['{SHORT}', '{LONG}', 'MX.1', 'MX.2']) AS id",
+        )
+    before = messages(shops, DEFAULT_ID)
+    counts = personal_data.export_customer(session, OTHER_ID, named, tmp_path / "eva")
+    assert counts == {"conversations": 4, "customers": 2}
+    written = [json.loads(line) for file in (tmp_path / "eva").iterdir() for line in file.read_text().splitlines()]
+    assert {row["business_id"] for row in written} == {OTHER_ID}
+    assert {row["whatsapp_id"] for row in written} == {SHORT, LONG, "MX.1", "MX.2"}
+    assert personal_data.erase_customer(session, OTHER_ID, named) == counts
+    session.commit()
+    assert (messages(shops), messages(shops, DEFAULT_ID)) == (31, before)
+    assert scalar(shops, "SELECT count(*) FROM customers WHERE name = 'Eva'") == 2
+
+
+def test_messages_without_a_customer_and_odd_ids_are_erased(session: Session, shops: URL) -> None:
+    execute(shops, f"UPDATE conversations SET whatsapp_id = 'web-7' WHERE business_id = '{OTHER_ID}'")
+    assert personal_data.erase_customer(session, OTHER_ID, "web-7") == {"conversations": 31, "customers": 0}
+
+
+def test_of_nobody_nothing_is_written(session: Session, shops: URL, tmp_path: Path) -> None:
+    with pytest.raises(AdministrationError, match="neither a customer nor messages of 573"):
+        personal_data.export_customer(session, OTHER_ID, "573", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_business_is_erased_whole_in_batches(shops: URL) -> None:
@@ -145,9 +184,9 @@ def test_an_interrupted_purge_goes_on(shops: URL) -> None:
     assert sum(purge(shops, days=5).values()) + 2 == 48
 
 
-@pytest.mark.parametrize("days", [0, -1])
-def test_a_purge_of_everything_is_no_retention(shops: URL, days: int) -> None:
-    with pytest.raises(AdministrationError, match="1 day or more"):
+@pytest.mark.parametrize("days", [0, -1, 36_501, 10**12])
+def test_a_purge_of_everything_or_of_nothing_is_no_retention(shops: URL, days: int) -> None:
+    with pytest.raises(AdministrationError, match="1 day or more, and 36500 at most"):
         purge(shops, days=days)
 
 

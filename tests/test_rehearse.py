@@ -1,20 +1,19 @@
 """A rehearsal on a backup says what the migration would do, or what stops it, and touches nothing else."""
 
-import gzip
 import os
 import re
-import subprocess
-import sys
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from app.tenancy.rehearse import PREFIX, Findings, main, report, verdict
-from app.tenancy.restore import BackupError, restore, roles_of
-from tests.support import ROOT, execute, pg_binary, plain, psql, rows, scalar
+from app.tenancy.restore import BackupError, restore, roles_of, run_program
+from tests.rehearsals import dump, rehearse
+from tests.support import execute, plain, psql, rows, scalar
 
 FORMATS = ("plain", "custom", "directory", "tar", "gzip")
 
@@ -49,28 +48,6 @@ def supabase(make_database: Callable[..., URL], legacy_templates: dict[str, URL]
     done = psql(source, SUPABASE, "-v", "ON_ERROR_STOP=1")
     assert done.returncode == 0, done.stderr
     return source
-
-
-def dump(url: URL, folder: Path, form: str = "custom", *options: str) -> Path:
-    """A backup of the database in one of pg_dump's formats."""
-    path = folder / f"backup.{form}"
-    kind = "plain" if form == "gzip" else form
-    subprocess.run([pg_binary("pg_dump"), f"--format={kind}", f"--file={path}", *options, plain(url)], check=True)
-    if form == "gzip":
-        path.write_bytes(gzip.compress(path.read_bytes()))
-    return path
-
-
-def rehearse(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "app.tenancy.rehearse", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -235,8 +212,34 @@ def test_a_difference_or_an_error_of_the_bot_is_no_success() -> None:
     assert sentence.endswith("after the upgrade: drift: x")
 
 
-def test_what_a_killed_rehearsal_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    left = Path(tempfile.mkdtemp(prefix=PREFIX))
-    (left / "pid").write_text("999999999")
-    assert rehearse(str(tmp_path / "nowhere")).returncode == 2
-    assert not left.exists()
+def test_what_a_killed_rehearsal_left_is_removed_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    killed, running = (Path(tempfile.mkdtemp(prefix=f"{PREFIX}{pid}-")) for pid in (999999999, os.getpid()))
+    asked = rehearse(nowhere, "--keep")
+    assert asked.returncode == 2
+    (kept,) = (
+        Path(data).parent for data in re.findall(r"^Kept the server's data in (.*)$", asked.stderr, re.MULTILINE)
+    )
+    assert rehearse(nowhere).returncode == 2
+    assert [folder.exists() for folder in (killed, running, kept)] == [False, True, True]
+    for folder in (running, kept):
+        shutil.rmtree(folder)
+
+
+def test_no_variable_of_libpq_leads_to_another_server(tmp_path: Path) -> None:
+    said = rehearse(str(tmp_path / "nowhere"), PGHOSTADDR="192.0.2.1", PGOPTIONS="-c no_such=1").stderr
+    assert "cannot be read: No such file or directory" in said
+
+
+def test_programs_get_a_password_in_their_environment_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others on the machine can read arguments."""
+    (program := tmp_path / "psql").write_text('#!/bin/sh\necho "$@"\necho "$PGPASSWORD"')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("app.tenancy.restore.find_spec", lambda _: None)
+    for url in (
+        "postgresql://bot:s3cret@h/bot?sslmode=require",
+        "postgresql://bot@h/bot?sslmode=require&password=s3cret",
+    ):
+        arguments, password = run_program("psql", make_url(url), "-X").stdout.splitlines()
+        assert (arguments, password) == ("-X -d postgresql://bot@h/bot?sslmode=require", "s3cret")

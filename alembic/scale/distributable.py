@@ -14,7 +14,6 @@ Create Date: 2026-11-25 00:00:00+00:00
 
 from app.tenancy.migration import access, ops
 from app.tenancy.migration.distribution import (
-    COLLEAGUE,
     FLAT,
     KEYS,
     NULL_KEY,
@@ -125,7 +124,10 @@ def wrap_policies() -> None:
     """Take `flatten_policies` back."""
     _rewrite_policies(FLAT, WRAPPED)
     with step("users: a policy with a subquery", done=_is_wrapped("= " + _oid("users")), lock="users"):
-        using = COLLEAGUE.format(WRAPPED)
+        using = (
+            "EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id "
+            f"AND member.business_id = {WRAPPED})"
+        )
         emit(f"ALTER POLICY app_tenant ON users USING ({using}) WITH CHECK ({using})")
 
 

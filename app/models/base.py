@@ -42,8 +42,9 @@ Timestamp = Annotated[datetime, mapped_column(server_default=text("now()"))]
 class Base(DeclarativeBase):
     """The declarative base.
 
-    `__tenancy__` of a model closes its table: it may name the rows that `app_tenant` reaches (`using`, an SQL condition)
-    and what it may do with them (`grant`); what it does not name is as of `app.tenancy.migration.ops.enable_tenancy`.
+    `__tenancy__` of a model closes its table: it may name the rows that `app_tenant` reaches (`using`, an SQL condition,
+    and `using_flat`, the same without a subquery) and what it may do with them (`grant`); what it does not name is as of
+    `app.tenancy.migration.ops.enable_tenancy`.
     """
 
     metadata = MetaData(
@@ -59,13 +60,14 @@ class Base(DeclarativeBase):
     __tenancy__: ClassVar[dict[str, str] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Hand `__tenancy__` to the table, where the migration tools find it; index foreign keys; check what is set."""
+        """Say on the table what the mixins want, where the migration tools find it; index foreign keys; check what is set."""
         super().__init_subclass__(**kwargs)
         table = cls.__dict__.get("__table__")
         if isinstance(table, Table):
             _index_foreign_keys(table)
             if cls.__tenancy__ is not None:
                 table.info["tenancy"] = cls.__tenancy__
+            table.info["timestamped"] = issubclass(cls, Timestamped)
             for key, column in cls.__mapper__.columns.items():
                 if hasattr(column.type, "when_set"):
                     event.listen(getattr(cls, key), "set", column.type.when_set, retval=True, propagate=True)

@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from app.models.types import LONGEST_RETENTION
+
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 SPELLED_OUT = BeforeValidator(lambda day: {"closed": True} if day in (None, "closed") else day)
 HH_MM = r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00"
@@ -49,5 +51,5 @@ class BusinessSettings(_Open):
     hours: dict[Weekday, Annotated[OpeningHours, SPELLED_OUT]] = {}
     barbers: list[str | _Open] = []
     ai_personality: str | _Open | None = None
-    retention_days: int | None = Field(None, gt=0)
+    retention_days: int | None = Field(None, gt=0, le=LONGEST_RETENTION)
     """How many days messages are kept; without it, as long as `python -m app.tenancy.manage purge --days` says."""

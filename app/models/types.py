@@ -288,6 +288,9 @@ class EncryptedToken(TypeDecorator[str]):
             ) from None
 
 
+LONGEST_RETENTION = 36_500
+"""The most days for which the settings of a business may say that it keeps messages: a hundred years."""
+
 NUL_IN_JSON = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 

@@ -24,6 +24,7 @@ class User(Timestamped, Base):
     __tenancy__: ClassVar[dict[str, str]] = {
         "using": "EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id "
         "AND member.business_id = (SELECT current_business_id()))",
+        "using_flat": "is_colleague(id)",
         "grant": "SELECT (id, email, full_name, is_active, created_at, updated_at)",
     }
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy import Text, func, select, type_coerce, update
+from sqlalchemy.orm import Session, defer, undefer
+from sqlalchemy.orm.interfaces import ORMOption
 
 from app.models import Business, Conversation, Customer, User, UserBusiness, WhatsappNumber
 from app.models.base import TENANT_SCOPE
-from app.models.types import normalise_email, normalise_phone_number
+from app.models.types import normalise_email, normalise_phone_number, phone_forms
 from app.models.user_business import ROLES as ROLES
 from app.models.user_business import Role as Role
 
@@ -35,6 +36,9 @@ BARBERSHOP: dict[str, Any] = {
     "ai_personality": "friendly and brief",
 }
 """Settings for a new barbershop to start from; prices are in the business's own currency."""
+
+UNREAD_SETTINGS = defer(Business.settings)
+"""Leaves the settings unread until they are asked for: a tenant writes them, and could write what Python does not read."""
 
 
 class AdministrationError(ValueError):
@@ -68,11 +72,13 @@ def add_business(
     """Add a business with its number and owner; the same call again finds them and adds nothing twice.
 
     An existing business is found by its number where one is given, otherwise by its name. What it has is left as it
-    is; only a number or an owner that is missing is added. An existing user keeps their password.
+    is; only a number or an owner that is missing is added, and of a number its Meta id or its token. An existing user
+    keeps their password.
 
     Raises:
-        AdministrationError: the number belongs to another business, several businesses have the name, or a new owner
-            comes without a password hash.
+        AdministrationError: the number belongs to another business, or has another of Meta's ids; Meta's id or a token
+            comes without a number to give it to; several businesses have the name; or a new owner comes without a
+            password hash.
         app.models.types.InvalidValueError: a value that its column refuses.
     """
     needs_all_businesses(session)
@@ -93,6 +99,10 @@ def add_business(
         if len(found) > 1:
             raise AdministrationError(f"Several businesses are named {name!r}: give the new one another name.")
         business = found[0] if found else None
+    if number is None and phone is None and (phone_number_id is not None or access_token is not None):
+        raise AdministrationError(
+            "There is no number yet that the phone_number_id or the access token could belong to: give the phone number, too."
+        )
     is_new = business is None
     if business is None:
         kind = {} if business_type is None else {"business_type": business_type}
@@ -104,6 +114,8 @@ def add_business(
             business_id=business.id, phone_number=phone, phone_number_id=phone_number_id, access_token=access_token
         )
         session.add(number)
+    elif number is not None:
+        _complete(session, number, phone, phone_number_id, access_token)
     owner = None
     if owner_email is not None:
         owner = set_role(
@@ -150,22 +162,28 @@ def list_businesses(session: Session) -> list[dict[str, Any]]:
             "customers": customers.get(business.id, 0),
             "messages": messages.get(business.id, 0),
         }
-        for business in session.scalars(select(Business).order_by(Business.created_at, Business.id))
+        for business in session.scalars(
+            select(Business).options(UNREAD_SETTINGS).order_by(Business.created_at, Business.id)
+        )
     ]
 
 
-def find_business(session: Session, name_or_id: str | uuid.UUID) -> Business:
+def find_business(session: Session, name_or_id: str | uuid.UUID, *options: ORMOption) -> Business:
     """The business with that id, or else with that name.
+
+    Args:
+        options: how to load it, such as `UNREAD_SETTINGS`.
 
     Raises:
         AdministrationError: there is none, or several have the name.
     """
     needs_all_businesses(session)
     try:
-        business = session.get(Business, uuid.UUID(str(name_or_id)))
+        business = session.get(Business, uuid.UUID(str(name_or_id)), options=options)
         found = [] if business is None else [business]
     except ValueError:
-        found = list(session.scalars(select(Business).where(Business.name == str(name_or_id).strip()).limit(2)))
+        named = select(Business).where(Business.name == str(name_or_id).strip()).limit(2)
+        found = list(session.scalars(named.options(*options)))
     if not found:
         raise AdministrationError(
             f"There is no business {str(name_or_id)!r}: `python -m app.tenancy.manage list` shows all."
@@ -177,9 +195,9 @@ def find_business(session: Session, name_or_id: str | uuid.UUID) -> Business:
 
 def set_active(session: Session, business: str | uuid.UUID, is_active: bool) -> Business:
     """Serve the messages of a business again, or stop it: `route_webhook` finds active businesses only."""
-    row = find_business(session, business)
-    row.is_active = is_active
-    session.flush()
+    row = find_business(session, business, UNREAD_SETTINGS)
+    session.execute(update(Business).where(Business.id == row.id).values(is_active=is_active))
+    session.refresh(row, ["is_active", "updated_at"])  # a flush would read the settings again
     return row
 
 
@@ -202,7 +220,7 @@ def set_access_token(
     if phone_number is not None:
         number = number.where(WhatsappNumber.phone_number == normalise_phone_number(phone_number))
     elif business is not None:
-        number = number.where(WhatsappNumber.business_id == find_business(session, business).id)
+        number = number.where(WhatsappNumber.business_id == find_business(session, business, UNREAD_SETTINGS).id)
     changed = session.scalars(
         number.returning(WhatsappNumber.phone_number).execution_options(synchronize_session=False)
     ).all()
@@ -223,12 +241,13 @@ def set_role(
     """Give a user a role in a business; a user who is new is created with the password hash.
 
     Raises:
-        AdministrationError: the role is not known, or the user is new and no hash is given (see `invite`).
+        AdministrationError: the role is not known, the user is the last owner and would be none any more, or the user is
+            new and no hash is given (see `invite`).
     """
     needs_all_businesses(session)
     if role not in ROLES:
         raise AdministrationError(f"{role!r} is no role: the roles are {', '.join(ROLES)}.")
-    row = find_business(session, business)
+    row = find_business(session, business, UNREAD_SETTINGS)
     user = find_user(session, email)
     if user is None:
         if password_hash is None:
@@ -236,13 +255,30 @@ def set_role(
         user = User(email=email, full_name=full_name, password_hash=password_hash)
         session.add(user)
         session.flush()
-    member = session.get(UserBusiness, (user.id, row.id))
+    members = _members(session, row)
+    member = members.get(user.id)
     if member is None:
         member = UserBusiness(user_id=user.id, business_id=row.id, role=role)
         session.add(member)
+    elif role != "owner":
+        _keep_an_owner(members, member, email, row)
     member.role = role
     session.flush()
     return member
+
+
+def _members(session: Session, business: Business) -> dict[uuid.UUID, UserBusiness]:
+    """Who has a role in the business, by user; locked, so that two changes at once leave an owner."""
+    rows = select(UserBusiness).where(UserBusiness.business_id == business.id).order_by(UserBusiness.user_id)
+    locked = rows.with_for_update().execution_options(populate_existing=True)
+    return {member.user_id: member for member in session.scalars(locked)}
+
+
+def _keep_an_owner(
+    members: Mapping[uuid.UUID, UserBusiness], member: UserBusiness, email: str, business: Business
+) -> None:
+    if [m for m in members.values() if m.role == "owner"] == [member]:
+        raise AdministrationError(f"{email} is the last owner of {business.name!r}: give another user that role first.")
 
 
 def invite(
@@ -263,16 +299,12 @@ def remove_role(session: Session, business: str | uuid.UUID, email: str) -> None
     Raises:
         AdministrationError: the user has no role there, or is the last owner.
     """
-    row = find_business(session, business)
-    members = {
-        normalise_email(m.user.email): m
-        for m in session.scalars(select(UserBusiness).where(UserBusiness.business_id == row.id).with_for_update())
-    }
-    member = members.get(normalise_email(email))
+    row = find_business(session, business, UNREAD_SETTINGS)
+    user, members = find_user(session, email), _members(session, row)
+    member = None if user is None else members.get(user.id)
     if member is None:
         raise AdministrationError(f"{email} has no role in {row.name!r}.")
-    if member.role == "owner" and [m.role for m in members.values()].count("owner") == 1:
-        raise AdministrationError(f"{email} is the last owner of {row.name!r}: give another user that role first.")
+    _keep_an_owner(members, member, email, row)
     session.delete(member)
     session.flush()
 
@@ -372,14 +404,42 @@ _UNKNOWN_USER = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
 
 
 def _number(session: Session, phone: str | None, phone_number_id: str | None) -> WhatsappNumber | None:
-    """The number with Meta's id, else the active one with that phone number."""
+    """The number with Meta's id, else the active one with that phone number in either form."""
     for condition in (
         None if phone_number_id is None else WhatsappNumber.phone_number_id == phone_number_id,
-        None if phone is None else (WhatsappNumber.phone_number == phone) & WhatsappNumber.is_active,
+        None if phone is None else WhatsappNumber.phone_number.in_(phone_forms(phone)) & WhatsappNumber.is_active,
     ):
-        if condition is not None and (found := session.scalars(select(WhatsappNumber).where(condition)).one_or_none()):
+        # Without the token, so that one whose key is lost stands in nobody's way.
+        number = select(WhatsappNumber).options(defer(WhatsappNumber.access_token))
+        if condition is not None and (found := session.scalars(number.where(condition)).one_or_none()):
             return found
     return None
+
+
+def _complete(
+    session: Session, number: WhatsappNumber, phone: str | None, phone_number_id: str | None, access_token: str | None
+) -> None:
+    """Give a number that is there what it lacks.
+
+    Raises:
+        AdministrationError: it has another phone, or another of Meta's ids.
+    """
+    if phone is not None and number.phone_number not in phone_forms(phone):
+        raise AdministrationError(
+            f"The phone_number_id {phone_number_id} is that of the number {number.phone_number}, and not of {phone}: "
+            "give the number that it belongs to."
+        )
+    if phone_number_id is not None and number.phone_number_id not in (None, phone_number_id):
+        raise AdministrationError(
+            f"The number {number.phone_number} has the phone_number_id {number.phone_number_id}, and not {phone_number_id}: "
+            "give the id that it has."
+        )
+    if phone_number_id is not None:
+        number.phone_number_id = phone_number_id
+    if access_token is not None:
+        stored = select(type_coerce(WhatsappNumber.access_token, Text)).where(WhatsappNumber.id == number.id)
+        if session.scalar(stored) is None:
+            number.access_token = access_token
 
 
 def _counts(session: Session, model: Any) -> dict[uuid.UUID, int]:

@@ -2,6 +2,10 @@
 
 A connection with the execution option `SCOPE` is confined wherever a transaction begins on it. Row level security
 protects; what is here keeps the connection in the role and the business that row level security counts on.
+
+Importing this module makes `TenantConnection` the class of every psycopg2 connection that SQLAlchemy opens in the
+process: those of `app.db`, of Alembic and of any engine of the bot's own. Without the option it is psycopg2's own
+connection in all that it does. An engine that names a `connection_factory` keeps that.
 """
 
 from collections.abc import Callable
@@ -261,6 +265,19 @@ def has_citus(connection: Connection) -> bool:
     if raw.citus is None:
         raw.citus = connection.scalar(select(func.current_setting("citus.version", True))) is not None
     return raw.citus
+
+
+def only_read(connection: Connection) -> None:
+    """Have the server refuse to write until the savepoint or transaction that the connection is in has ended.
+
+    Raises:
+        TenantScopeError: the connection is in AUTOCOMMIT, and so in no transaction.
+    """
+    if tenant_connection(connection).autocommit:
+        raise TenantScopeError(
+            "read_session on a connection in AUTOCOMMIT could write: hand over the engine, or a connection without it."
+        )
+    connection.exec_driver_sql(READ_ONLY)
 
 
 def join(connection: Connection, scope: Confinement) -> str:

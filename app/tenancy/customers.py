@@ -7,6 +7,9 @@ in which it was known first, else the user id. A sender is looked up by user id 
 Races. A customer found is locked (FOR KEY SHARE) until the caller's transaction ends, so that its filing id does not
 change under a message that is being stored. What changes the id locks the rows FOR UPDATE, and waits for such
 messages. Handle one message a transaction, and commit before anything slow.
+
+An id is unique within a business only, in the form that Citus takes (docs/scaling.md): every statement here names the
+business beside it, so that it holds in a session that sees all of them, too.
 """
 
 import json
@@ -26,8 +29,8 @@ from app.models.conversation import Conversation
 from app.models.customer import Customer
 from app.models.types import USER_ID, is_user_id
 from app.tenancy.errors import reason
+from app.tenancy.messages import Sender
 from app.tenancy.queries import storable
-from app.tenancy.webhooks import Sender
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ _OTHER_COLUMNS = text("""
      WHERE attrelid = to_regclass('customers') AND attnum > 0 AND NOT attisdropped
        AND attgenerated = '' AND attidentity = '' AND attname <> ALL (:joined)""")
 
-_ROWS = text("SELECT id, to_jsonb(customers)::text AS json FROM customers WHERE id = ANY (:ids)")
+_ROWS = text(
+    "SELECT id, to_jsonb(customers)::text AS json FROM customers WHERE business_id = :business AND id = ANY (:ids)"
+)
 
 _REFERENCES = text("""
     SELECT conrelid::regclass::text AS name, current_user AS role,
@@ -155,13 +160,27 @@ def _make(session: Session, business_id: uuid.UUID | str, sender: Sender) -> lis
 
 
 def _fill_in(session: Session, customer: Customer, sender: Sender) -> Customer:
+    changes: dict[str, Any] = {}
     is_an_id = re.fullmatch(rf"\+?[0-9]*|{USER_ID}", customer.name) or customer.name == customer.username
     if sender.name and is_an_id:
-        customer.name = storable(sender.name)[:100]
+        changes["name"] = storable(sender.name)[:100]
     if sender.username:
-        customer.username = storable(sender.username)[:255]
-    session.flush()
+        changes["username"] = storable(sender.username)[:255]
+    _change(session, customer, changes)
     return customer
+
+
+def _change(session: Session, customer: Customer, values: dict[str, Any]) -> None:
+    """Write what differs to the row, and read it back into the customer."""
+    if any(getattr(customer, name) != value for name, value in values.items()):
+        statement = (
+            update(Customer)
+            .where(Customer.business_id == customer.business_id, Customer.id == customer.id)
+            .values(values)
+            .returning(Customer)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        )
+        session.scalars(statement).one()
 
 
 def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: set[str]) -> Customer | None:
@@ -180,8 +199,8 @@ def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: se
         with session.begin_nested() if changes else nullcontext():
             for other in others:
                 _merge(session, keep, other)
-            _file_under(session, keep.business_id, former - {filed}, filed)
-            keep.whatsapp_id, keep.whatsapp_user_id = filed, user_id
+            _file_under(session, keep, former - {filed}, filed)
+            _change(session, keep, {"whatsapp_id": filed, "whatsapp_user_id": user_id})
     except CustomerMergeError as error:
         log.error("%s", error)
     except REFUSED as error:
@@ -192,14 +211,24 @@ def _join(session: Session, rows: Sequence[Customer], sender: Sender, former: se
     return keep
 
 
-def _file_under(session: Session, business_id: uuid.UUID | str, former: Collection[str], filed: str) -> None:
-    """Move messages to their new id, again until none is left: an answer may have been stored beside the first turn."""
-    statement = update(Conversation).where(
-        Conversation.business_id == business_id, Conversation.whatsapp_id.in_(former)
+def _file_under(session: Session, customer: Customer, former: Collection[str], filed: str) -> None:
+    """Move messages to their new id, again until none is left: an answer may have been stored beside the first turn.
+
+    Raises:
+        CustomerMergeError: messages stay under their former id.
+    """
+    if not former:
+        return
+    are_left = (Conversation.business_id == customer.business_id, Conversation.whatsapp_id.in_(former))
+    move = update(Conversation).where(*are_left).values(whatsapp_id=filed)
+    for _ in range(5):
+        session.execute(move.execution_options(synchronize_session=False))
+        if not session.scalar(select(select(Conversation.id).where(*are_left).exists())):
+            return
+    raise CustomerMergeError(
+        f"Messages of customer {customer.id} of business {customer.business_id} stay under a former whatsapp_id: a "
+        "trigger of conversations changes it back, or a rule keeps it; drop that, and the next message moves them."
     )
-    moved = statement.values(whatsapp_id=filed).execution_options(synchronize_session=False)
-    while former and session.execute(moved).rowcount:  # type: ignore[attr-defined]
-        pass
 
 
 def _merge(session: Session, keep: Customer, other: Customer) -> None:
@@ -208,7 +237,9 @@ def _merge(session: Session, keep: Customer, other: Customer) -> None:
     Raises:
         CustomerMergeError: something would be lost.
     """
-    values = {row.id: row.json for row in session.execute(_ROWS, {"ids": [keep.id, other.id]})}
+    business = keep.business_id
+    found = session.execute(_ROWS, {"business": business, "ids": [keep.id, other.id]})
+    values = {row.id: row.json for row in found}
     kept, gone = (json.loads(values[row.id], parse_float=str) for row in (keep, other))
     taken = []
     for name, quoted in session.execute(_OTHER_COLUMNS, {"joined": list(JOINED)}):
@@ -217,18 +248,27 @@ def _merge(session: Session, keep: Customer, other: Customer) -> None:
         elif gone[name] not in (None, kept[name]):
             raise CustomerMergeError(
                 f"Customers {keep.id} and {other.id} are one person, but differ in {quoted}: decide which value is right, "
-                f"for example by UPDATE customers SET {quoted} = (SELECT {quoted} FROM customers WHERE id = {keep.id}) "
-                f"WHERE id = {other.id}; the next message joins them."
+                f"for example by UPDATE customers AS other SET {quoted} = keep.{quoted} FROM customers AS keep "
+                f"WHERE {_pair(keep, other)}; the next message joins them."
             )
     for reference in session.execute(_REFERENCES).all():
         _move_reference(session, reference, keep, other)
-    session.execute(delete(Customer).where(Customer.id == other.id))
+    session.execute(delete(Customer).where(Customer.business_id == business, Customer.id == other.id))
     if taken:
         take = (
             f"UPDATE customers SET {', '.join(taken)} "
-            "FROM jsonb_populate_record(NULL::customers, CAST(:gone AS jsonb)) AS gone WHERE customers.id = :keep"
+            "FROM jsonb_populate_record(NULL::customers, CAST(:gone AS jsonb)) AS gone "
+            "WHERE customers.business_id = :business AND customers.id = :keep"
         )
-        session.execute(text(take), {"gone": values[other.id], "keep": keep.id})
+        session.execute(text(take), {"gone": values[other.id], "business": business, "keep": keep.id})
+
+
+def _pair(keep: Customer, other: Customer) -> str:
+    """SQL condition: `keep` and `other` are these two rows."""
+    return " AND ".join(
+        f"{name}.business_id = '{row.business_id}' AND {name}.id = {row.id}"
+        for name, row in (("keep", keep), ("other", other))
+    )
 
 
 def _move_reference(session: Session, reference: Row[Any], keep: Customer, other: Customer) -> None:
@@ -237,13 +277,13 @@ def _move_reference(session: Session, reference: Row[Any], keep: Customer, other
     theirs = " AND ".join(f"refers.{here} = other.{there}" for here, there in pairs)
     move = (
         f"UPDATE {reference.name} AS refers SET {moved} FROM customers AS keep, customers AS other "
-        f"WHERE keep.id = {keep.id} AND other.id = {other.id} AND {theirs}"
+        f"WHERE {_pair(keep, other)} AND {theirs}"
     )
     said = f"Customers {keep.id} and {other.id} are one person, but {reference.name} refers to the second, and "
     if reference.hidden:
         raise CustomerMergeError(
             f"{said}row level security hides its rows from {reference.role}: as the owner, run {move}; "
-            f"DELETE FROM customers WHERE id = {other.id}."
+            f"DELETE FROM customers WHERE business_id = '{other.business_id}' AND id = {other.id}."
         )
     try:
         session.execute(text(move))

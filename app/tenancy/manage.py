@@ -80,8 +80,11 @@ def _parser() -> argparse.ArgumentParser:
 
     export = command("export", _export, "write all data of a business as JSON Lines, a file for each table", "business")
     export.add_argument("folder", type=Path, help="an empty folder, or one to create")
+    one = command("export-customer", _export_customer, "write a customer and all their messages", "business")
+    one.add_argument("whatsapp_id", help=_HELP["whatsapp_id"])
+    one.add_argument("folder", type=Path, help="an empty folder, or one to create")
     customer = command("erase-customer", _erase_customer, "delete a customer and all their messages", "business")
-    customer.add_argument("whatsapp_id", help="the customer's WhatsApp id, or Meta's user id")
+    customer.add_argument("whatsapp_id", help=_HELP["whatsapp_id"])
     erase = command("erase-business", _erase_business, "delete a business with all its data, for good", "business")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     purge = command("purge", _purge, "delete messages older than their business keeps them (settings: retention_days)")
@@ -96,6 +99,7 @@ _HELP = {
     "name": "the name of the business",
     "business": "the id of the business, or its name",
     "email": "the user's e-mail address",
+    "whatsapp_id": "the customer's WhatsApp id, phone number, or Meta's user id",
 }
 
 
@@ -201,6 +205,12 @@ def _export(args: argparse.Namespace) -> None:
     print(f"Wrote to {args.folder}: {_counted(counts)}.")
 
 
+def _export_customer(args: argparse.Namespace) -> None:
+    with session_scope() as session:
+        counts = personal_data.export_customer(session, args.business, args.whatsapp_id, args.folder)
+    print(f"Wrote to {args.folder}: {_counted(counts)}.")
+
+
 def _erase_customer(args: argparse.Namespace) -> None:
     with session_scope() as session:
         erased = personal_data.erase_customer(session, args.business, args.whatsapp_id)
@@ -209,7 +219,7 @@ def _erase_customer(args: argparse.Namespace) -> None:
 
 def _erase_business(args: argparse.Namespace) -> None:
     with session_scope() as session:
-        business = admin.find_business(session, args.business)
+        business = admin.find_business(session, args.business, admin.UNREAD_SETTINGS)
         name, business_id = business.name, business.id
     if not args.yes and _ask(f"Erase {name!r} with all its data, for good? Type its name: ") != name:
         raise admin.AdministrationError("Nothing was erased: the name was not repeated.")

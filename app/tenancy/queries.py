@@ -2,18 +2,29 @@
 
 import re
 import uuid
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Select, func, literal, select
+from sqlalchemy import ColumnElement, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.db import BusinessSession, business_scope
 from app.models.business import Business
 from app.models.conversation import Conversation
 from app.models.types import EXTRA_DIGIT, normalise_phone_number, without_extra_digit
 from app.models.whatsapp_number import WhatsappNumber
 from app.tenancy.connection import has_citus
+
+ANSWER_TIME = timedelta(minutes=5)
+"""How long nobody else answers a message whose answer has begun; then the process is taken for dead."""
+
+
+class BeingAnsweredError(RuntimeError):
+    """Another delivery of the same message is being answered now."""
 
 
 def route_webhook(
@@ -149,3 +160,49 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
 def is_answered(message: Conversation, history: Sequence[Conversation]) -> bool:
     """Whether an answer was stored after the message: of a webhook that is delivered again, there is nothing to do."""
     return any(row.role == "assistant" and row.id > message.id for row in history)
+
+
+@contextmanager
+def answering(session: Session, message: Conversation, is_new: bool) -> Iterator[None]:
+    """Within it, nobody else answers the message, although Meta may deliver it twice at the same time.
+
+    The delivery that stored the message answers it. Another one is refused meanwhile, and Meta delivers once more. As
+    soon as the first has failed, or after `ANSWER_TIME` without an end, the next delivery takes over. That time is
+    counted from `created_at`, which a delivery that takes over sets anew: beyond the business, for a tenant may not.
+
+    Args:
+        session: the session in which the answer is recorded. It is committed before the block.
+        message: the message, as `record_message` returned it.
+        is_new: whether it was new, as `record_message` said.
+
+    Raises:
+        BeingAnsweredError: another delivery is being answered.
+
+    Index: conversations_pkey.
+    """
+    session.commit()
+    if not is_new and not _set_created_at(session, message, func.now(), Conversation.created_at + ANSWER_TIME):
+        raise BeingAnsweredError(
+            "The message is being answered by another delivery of the same webhook: answer Meta with status 500, and it "
+            "delivers again."
+        )
+    try:
+        yield
+    except BaseException:
+        with suppress(SQLAlchemyError):
+            session.rollback()
+            _set_created_at(session, message, Conversation.created_at - ANSWER_TIME)
+        raise
+
+
+def _set_created_at(
+    session: Session, message: Conversation, value: ColumnElement[datetime], not_before: Any = None
+) -> bool:
+    """Change the message's `created_at`, as the login; not before a moment. Whether it was changed."""
+    change = update(Conversation).where(Conversation.business_id == message.business_id, Conversation.id == message.id)
+    if not_before is not None:
+        change = change.where(not_before <= func.now())
+    changed = change.values(created_at=value).returning(Conversation.id)
+    with business_scope(None), BusinessSession(session.bind) as beyond, beyond.begin():
+        found = beyond.scalars(changed, execution_options={"synchronize_session": False})
+        return found.one_or_none() is not None

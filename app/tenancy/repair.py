@@ -9,10 +9,10 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
-from app.db import CONNECT_ARGS, database_url
+from app.db import command_engine, database_url
 from app.tenancy.declared import declared
 from app.tenancy.errors import exit_status
 from app.tenancy.migration import runner
@@ -34,7 +34,7 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.loc
     """
     import_models(config)
     script, url = ScriptDirectory.from_config(config), database_url()
-    engine = create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
+    engine = command_engine(url)
     event.listen(engine, "connect", runner.set_session_defaults)
     with EnvironmentContext(config, script, destination_rev="head"):
         try:
@@ -48,7 +48,8 @@ def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.loc
                 if set(heads) != set(script.get_heads()):
                     at = ", ".join(heads) or "no revision"
                     raise CommandError(
-                        f"The database is at {at}, and only the newest revision is repaired: run alembic upgrade head first."
+                        f"The database is at {at}, and only the newest revision is repaired: "
+                        "run alembic upgrade head first."
                     )
                 opts = {
                     "schema_options": Options(lock_wait=lock_wait),

@@ -4,19 +4,19 @@ import sys
 from typing import Any
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, text
 
-from app.db import CONNECT_ARGS, database_url
+from app.db import command_engine, database_url
 from app.models import DEFAULT_BUSINESS_ID, Base
 from app.models.types import TokenError, token_keys
 from app.tenancy.errors import exit_status
-from app.tenancy.migration.state import FINISH_WITH, OLD_TABLES, STATE
+from app.tenancy.migration.state import FINISH_WITH, OLD_TABLES, STATE, VERSION_TABLE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
-from app.tenancy.settings import alembic_config, get_settings, import_models
+from app.tenancy.settings import alembic_config, get_settings, import_models, version_table
 
 
-def place(connection: Connection, table: str = "alembic_version") -> tuple[str, str]:
+def place(connection: Connection, table: str = VERSION_TABLE) -> tuple[str, str]:
     """The database, and the revision that its version table says."""
     url, user = connection.engine.url, connection.scalar(text("SELECT current_user"))
     return f"{url.database} on {url.host or 'a local socket'} as {user}", ", ".join(
@@ -34,10 +34,10 @@ def recorded(connection: Connection, table: str) -> list[str]:
 def history() -> tuple[ScriptDirectory, str]:
     """The revisions and the version table's name, of the project's `alembic.ini` or, without one, of this package."""
     config = alembic_config()
-    return ScriptDirectory.from_config(config), str(config.get_main_option("version_table", "alembic_version"))
+    return ScriptDirectory.from_config(config), version_table(config)
 
 
-def report(connection: Connection, script: ScriptDirectory | None = None, table: str = "alembic_version") -> list[str]:
+def report(connection: Connection, script: ScriptDirectory | None = None, table: str = VERSION_TABLE) -> list[str]:
     """Connection, revision, state, rows per table, range of the ids, default business, archive and keys, a line each.
 
     Args:
@@ -124,8 +124,7 @@ def main() -> int:
 
     def work() -> None:
         import_models()
-        engine = create_engine(database_url(), poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True)
-        with engine.connect() as connection:
+        with command_engine(database_url()).connect() as connection:
             print("\n".join(report(connection)))
 
     return exit_status(work)

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, text
+from sqlalchemy import URL, Connection, text
 
+from app.db import command_engine
 from app.tenancy.migration.state import OLD_TABLES
 
 BYPASS = ("service_role", "supabase_admin", "supabase_auth_admin", "supabase_storage_admin", "supabase_read_only_user")
@@ -51,6 +52,33 @@ def binary(name: str) -> str:
     return found
 
 
+def libpq(url: URL) -> str:
+    """The URL as libpq takes it, with its password."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def run_program(name: str, url: URL, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run psql or pg_dump on a database, and return what they said; the caller looks at the exit status.
+
+    The password is in their environment: others on the machine can read the arguments of a program.
+
+    Raises:
+        BackupError: the program is not installed.
+    """
+    password = url.password or url.query.get("password")
+    secret = {"PGPASSWORD": str(password)} if password else {}
+    shown = url._replace(password=None).difference_update_query(["password"])
+    return subprocess.run(
+        [binary(name), *arguments, "-d", libpq(shown)],
+        env={**os.environ, **secret, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
 def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
     """Restore the backups, in their order, into an empty database.
 
@@ -78,7 +106,7 @@ def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
         _run_script(url, script, result)
         if script.parent == scratch:
             script.unlink()
-    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+    with command_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
         result.schema = _check(connection, result)
         quoted = connection.scalar(text("SELECT quote_ident(:schema)"), {"schema": result.schema})
         connection.exec_driver_sql(f"ALTER DATABASE {url.database} SET search_path TO {quoted}")
@@ -173,7 +201,7 @@ def roles_of(script: Path) -> list[str]:
 
 
 def _create_roles(url: URL, script: Path, result: Restored) -> None:
-    with create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect() as connection:
+    with command_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
         for name in roles_of(script):
             if connection.scalar(text("SELECT to_regrole(:name) IS NOT NULL"), {"name": name}):
                 continue
@@ -184,11 +212,8 @@ def _create_roles(url: URL, script: Path, result: Restored) -> None:
 
 def _run_script(url: URL, script: Path, result: Restored) -> None:
     """Run it with psql, going on after an error, and name what was refused."""
-    command = [binary("psql"), "-X", "-q", "-o", os.devnull, "-d", _libpq(url), "-f", str(script)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PGOPTIONS": "-c client_min_messages=error"},
-    )  # fmt: skip
+    quiet = ("-X", "-q", "-o", os.devnull, "-f", str(script))
+    done = run_program("psql", url, *quiet, PGOPTIONS="-c client_min_messages=error")
     if done.returncode == 2:
         raise BackupError(f"psql could not run {script.name}: {' '.join(done.stderr.split())}")
     for block in re.split(r"^(?=psql:)", done.stderr, flags=re.MULTILINE):
@@ -229,7 +254,3 @@ def _run(command: list[str], backup: Path, out: IO[bytes] | int = subprocess.PIP
         said = " ".join(done.stderr.removeprefix("pg_restore: ").split())
         raise BackupError(f"{backup} cannot be read: {said.removeprefix('error: ').rstrip('.')}.")
     return done.stdout
-
-
-def _libpq(url: URL) -> str:
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
+from app.tenancy.migration.state import VERSION_TABLE
+
 if TYPE_CHECKING:
     from alembic.config import Config
 
@@ -48,17 +50,27 @@ def use_project(folder: Path) -> None:
         get_settings.cache_clear()
 
 
-def alembic_config() -> "Config":
-    """The configuration of the project's `alembic.ini` or, without one, of the revisions of this package."""
+def alembic_config(file: Path | None = None) -> "Config":
+    """A configuration of Alembic, by default that of the project's `alembic.ini`.
+
+    Without either, it is that of the revisions of this package.
+    """
     from alembic.config import Config
 
     options = Namespace(x=[], raiseerr=False)
-    if folder := project_folder():
-        return Config(folder / "alembic.ini", cmd_opts=options)
+    if file is None and (folder := project_folder()):
+        file = folder / "alembic.ini"
+    if file is not None:
+        return Config(file, cmd_opts=options)
     config = Config(cmd_opts=options)
     config.set_main_option("script_location", "app:alembic")
     config.set_main_option("path_separator", "os")
     return config
+
+
+def version_table(config: "Config") -> str:
+    """The name of the table in which a configuration of Alembic records the revision."""
+    return str(config.get_main_option("version_table", VERSION_TABLE))
 
 
 def env_files() -> list[Path]:

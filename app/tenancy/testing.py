@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, NullPool, create_engine, make_url
+from sqlalchemy import URL, make_url
 
 from alembic import command
-from app.db import get_engine
+from app.db import command_engine, get_engine
 from app.tenancy.embedded import embedded_url
 from app.tenancy.settings import alembic_config, get_settings
 
@@ -37,7 +37,7 @@ def schema_template(schema_server: URL) -> Iterator[URL]:
     """A database that is migrated once, for others to be cloned from."""
     with _database(schema_server) as url:
         config = _history()
-        engine = create_engine(url, poolclass=NullPool)
+        engine = command_engine(url)
         with engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "heads")
@@ -78,7 +78,7 @@ def _forget_settings() -> None:
 def _database(server: URL, template: str | None = None) -> Iterator[URL]:
     """A database that is there while the block runs; in UTC, as revision 001 wants it."""
     name = f"schema_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    engine = command_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
         connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone TO 'UTC'")

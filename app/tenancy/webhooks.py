@@ -1,4 +1,4 @@
-"""Meta's webhooks as plain values: pure functions, which need no database.
+"""Meta's webhooks, read into the plain values of `app.tenancy.messages`: pure functions, which need no database.
 
 The shapes are those of Meta's "messages webhook reference" and of "Business-scoped user IDs". What a webhook leaves
 out, or holds in another shape, costs that piece and nothing else.
@@ -8,10 +8,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from app.models.types import InvalidValueError, check_user_id, is_user_id, phone_forms
+from app.models.types import is_user_id, phone_forms
+from app.tenancy.messages import Delivery as Delivery
+from app.tenancy.messages import Inbound as Inbound
+from app.tenancy.messages import Sender as Sender
+from app.tenancy.messages import Status as Status
 
 ANSWERED = frozenset(
     ("text", "image", "audio", "video", "document", "sticker", "location", "contacts", "button", "interactive", "order")
@@ -22,107 +25,20 @@ CHANGED_NUMBER = ("user_changed_number", "customer_changed_number")
 CHANGED_USER_ID = "user_changed_user_id"
 
 
-def is_from_meta(body: bytes, signature: str | None, app_secret: str) -> bool:
-    """Whether the header X-Hub-Signature-256 signs these bytes, the body as it came, with the app's secret."""
+def is_from_meta(body: bytes, signature: str | None, app_secret: str | None) -> bool:
+    """Whether the header X-Hub-Signature-256 signs these bytes, the body as it came, with the app's secret.
+
+    Without a secret nothing is from Meta, for anybody can sign with an empty one.
+    """
+    if not app_secret:
+        return False
     expected = "sha256=" + hmac.new(app_secret.encode(), body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected.encode(), (signature or "").encode())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sender:
-    """Who a customer is to WhatsApp: a phone, a business-scoped user id ("BSUID"), or both.
-
-    Attributes:
-        phone: Meta's wa_id, digits without `+`.
-        user_id: the business-scoped user id.
-        name: the name of the profile.
-        username: the username, without `@`.
-
-    Raises:
-        InvalidValueError: neither phone nor user_id is given, or one has not its shape.
-    """
-
-    phone: str | None = None
-    user_id: str | None = None
-    name: str | None = None
-    username: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.phone is None and self.user_id is None:
-            raise InvalidValueError("A sender has neither phone nor user_id: give one of them.")
-        if self.phone is not None and not re.fullmatch("[1-9][0-9]{4,14}", self.phone):
-            raise InvalidValueError(f"The phone {self.phone!r} of a sender is not a wa_id: digits without +.")
-        if self.user_id is not None:
-            check_user_id(self.user_id)
-
-    @property
-    def phones(self) -> list[str]:
-        """The phone, and its other form where it has one."""
-        return [form[1:] for form in phone_forms(f"+{self.phone}")] if self.phone else []
-
-    @property
-    def ids(self) -> list[str]:
-        """Every id under which messages of this sender may be filed, the right one first."""
-        return [*self.phones, *([self.user_id] if self.user_id else [])]
-
-    @property
-    def address(self) -> dict[str, str]:
-        """What Meta's API takes for whom a message is to: `to` a phone, else `recipient`, a user id."""
-        return {"to": self.phone} if self.phone else {"recipient": str(self.user_id)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inbound:
-    """One message to a business.
-
-    Attributes:
-        phone_number_id: the number of the business, by Meta's id.
-        id: Meta's message id (wamid.), or "".
-        kind: Meta's type: text, image, system, ...
-        text: what to file and to show to the model: the text or caption, and in brackets what it is besides.
-        sender: who wrote it; of a change of number or user id, who they are now.
-        previous: who they were, of such a change.
-        content: the message as it came, with media ids and the like.
-    """
-
-    phone_number_id: str
-    id: str
-    kind: str
-    text: str
-    sender: Sender
-    previous: Sender | None = None
-    content: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def is_from_user(self) -> bool:
-        """Whether the customer did something; a system message is WhatsApp's own."""
-        return self.kind != "system"
-
-    @property
-    def wants_answer(self) -> bool:
-        """Whether a customer said something to the business, outside of a group."""
-        return self.kind in ANSWERED and "group_id" not in self.content
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """What became of a message of the business: sent, delivered, read, failed (with errors)."""
-
-    phone_number_id: str
-    id: str
-    status: str
-    recipient: Sender | None
-    errors: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """The content of one webhook. `unreadable` says of each message that names no sender or number what it lacks."""
-
-    messages: list[Inbound] = field(default_factory=list)
-    statuses: list[Status] = field(default_factory=list)
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+def address(sender: Sender) -> dict[str, str]:
+    """What Meta's API takes for whom a message is to: `to` a phone, else `recipient`, a user id."""
+    return {"to": sender.phone} if sender.phone else {"recipient": str(sender.user_id)}
 
 
 def read_delivery(payload: object) -> Delivery:
@@ -143,12 +59,14 @@ def read_delivery(payload: object) -> Delivery:
                 continue
             delivery.messages.append(
                 Inbound(
-                    phone_number_id=number,
+                    number={"phone_number_id": number},
                     id=_text(message, "id"),
                     kind=kind,
                     text=describe(message),
                     sender=sender,
                     previous=previous,
+                    is_from_user=kind != "system",
+                    wants_answer=kind in ANSWERED and "group_id" not in message,
                     content=message,
                 )
             )
@@ -242,7 +160,7 @@ def _contact(phone: str | None, user_id: str | None, contacts: list[dict[str, An
 def _status(number: str, status: dict[str, Any], contacts: list[dict[str, Any]]) -> Status:
     who = {"from": status.get("recipient_id"), "from_user_id": status.get("recipient_user_id")}
     return Status(
-        phone_number_id=number,
+        number={"phone_number_id": number},
         id=_text(status, "id"),
         status=_text(status, "status"),
         recipient=_sender(who, contacts),

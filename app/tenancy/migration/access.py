@@ -62,6 +62,41 @@ def acl(table: str) -> str:
  WHERE pg_class.oid = to_regclass({literal(table)})"""
 
 
+def owned_sequences(table: str) -> str:
+    """SQL query (oid): the sequences that belong to columns of the table."""
+    return (
+        "SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass "
+        f"AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')"
+    )
+
+
+def held_on(table: str, sequences: str) -> str:
+    """SQL query (kind, name, owner, acl): the table, its columns, and the sequences of a query (oid)."""
+    return f"""SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass({literal(table)}) OR relkind = 'S' AND c.oid IN ({sequences})"""
+
+
+def held_on_function(function: str) -> str:
+    """SQL query (kind, name, owner, acl): the function, which has the types of its arguments in its name."""
+    return (
+        "SELECT 'FUNCTION' AS kind, oid::regprocedure::text AS name, proowner AS owner, "
+        f"coalesce(proacl, acldefault('f', proowner)) AS acl FROM pg_proc WHERE oid = to_regprocedure({literal(function)})"
+    )
+
+
+def revoke_all(objects: str, when: str = "grantee <> owner") -> str:
+    """SQL query of statements that take every privilege on some objects.
+
+    Args:
+        objects: SQL query (kind, name, owner, acl), such as `held_on` and `held_on_function`.
+        when: SQL condition on a row of it and `grantee`: from whom.
+    """
+    return f"""SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, {GRANTEE})
+  FROM ({objects}) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE {when}"""
+
+
 def taken(table: str) -> str:
     """SQL condition on `acl` and pg_roles: the upgrade takes this privilege on a table that was there before."""
     return f"""(grantee = 0 OR rolname IN ({OURS}, {PUBLIC_ROLES})

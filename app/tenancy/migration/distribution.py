@@ -5,12 +5,13 @@ distributes them. What differs from the models is written here once, for both re
 the drift check.
 """
 
+from app.tenancy.migration import access, state
 from app.tenancy.migration.steps import emit, emit_statements, literal
 
-TABLES = ("customers", "conversations")
+TABLES = state.OLD_TABLES
 """The tables that are distributed by business_id, in this order: the second lies where the first does."""
 
-REFERENCE_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
+REFERENCE_TABLES = state.NEW_TABLES
 """The tables of which every node has a copy."""
 
 NUMBER_KEY = "fk_conversations_whatsapp_numbers"
@@ -40,9 +41,9 @@ UNDO_FIRST = (
 
 WRAPPED = "(SELECT current_business_id())"
 FLAT = "current_business_id()"
-COLLEAGUE = "EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = {})"
 
-IS_COLLEAGUE = (
+IS_COLLEAGUE = "is_colleague(uuid)"
+CREATE_IS_COLLEAGUE = (
     "CREATE OR REPLACE FUNCTION is_colleague(uuid) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE SET search_path = '' AS "
     "$function$ SELECT EXISTS (SELECT FROM %1$I.user_businesses AS member WHERE member.user_id = $1 "
     "AND member.business_id = %1$I.current_business_id()) $function$"
@@ -76,10 +77,15 @@ SETTING_IS_THERE = (
 """SQL condition: what a transaction sets with SET LOCAL, the business, reaches the workers."""
 
 
-def condition(using: str) -> str:
-    """SQL expression of type text: the condition of a policy, without a subquery where the tables have this form."""
-    flat = using.replace(COLLEAGUE.format(WRAPPED), "is_colleague(id)").replace(WRAPPED, FLAT)
-    return f"CASE WHEN {SCALED} THEN {literal(flat)} ELSE {literal(using)} END"
+def condition(using: str, flat: str | None = None) -> str:
+    """SQL expression of type text: the condition of a policy, as the tables have it in the form that they have.
+
+    Args:
+        using: the condition on the models' form.
+        flat: the same without a subquery, for the form that Citus takes; by default `using`, with the business in scope
+            asked for every row.
+    """
+    return f"CASE WHEN {SCALED} THEN {literal(flat or using.replace(WRAPPED, FLAT))} ELSE {literal(using)} END"
 
 
 def grant_insert_on_shards(table: str) -> None:
@@ -96,13 +102,9 @@ def grant_insert_on_shards(table: str) -> None:
 
 def create_is_colleague() -> None:
     """The function that stands for the subquery of the policy of users."""
-    emit_statements(f"SELECT format({literal(IS_COLLEAGUE)}, current_schema())")
-    emit_statements(
-        "SELECT format('REVOKE ALL ON FUNCTION is_colleague(uuid) FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' "
-        "ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
-        "WHERE pg_proc.oid = to_regprocedure('is_colleague(uuid)') AND grantee <> proowner GROUP BY grantee"
-    )
-    emit("GRANT EXECUTE ON FUNCTION is_colleague(uuid) TO app_tenant, app_service")
+    emit_statements(f"SELECT format({literal(CREATE_IS_COLLEAGUE)}, current_schema())")
+    emit_statements(access.revoke_all(access.held_on_function(IS_COLLEAGUE)))
+    emit(f"GRANT EXECUTE ON FUNCTION {IS_COLLEAGUE} TO app_tenant, app_service")
 
 
 def add_number_keys(not_valid: str = " NOT VALID") -> None:

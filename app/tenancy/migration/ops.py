@@ -8,6 +8,7 @@ import re
 
 from alembic import op
 from app.tenancy.migration import access, distribution
+from app.tenancy.migration.names import ident, short
 from app.tenancy.migration.steps import emit, emit_statements, literal, options, refuse, step, step_per_statement
 
 CURRENT_BUSINESS_ID = """
@@ -34,6 +35,8 @@ BEGIN
     RETURN NEW;
 END $function$"""
 
+FUNCTIONS = {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}
+
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
 
 TENANT_ROWS = "business_id = (SELECT current_business_id())"
@@ -42,13 +45,9 @@ TENANT_ROWS = "business_id = (SELECT current_business_id())"
 
 def create_functions() -> None:
     """The two functions of the schema: the business in scope, and the trigger's."""
-    for function, sql in {"current_business_id()": CURRENT_BUSINESS_ID, "set_updated_at()": SET_UPDATED_AT}.items():
+    for function, sql in FUNCTIONS.items():
         emit(sql)
-        emit_statements(
-            f"SELECT format('REVOKE ALL ON FUNCTION {function} FROM %s', {access.GRANTEE}) "
-            "FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) "
-            f"WHERE pg_proc.oid = to_regprocedure({literal(function)}) AND grantee <> proowner GROUP BY grantee"
-        )
+        emit_statements(access.revoke_all(access.held_on_function(function)))
     emit("GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service")
 
 
@@ -75,39 +74,36 @@ def close_table(table: str, *, when: str = "true") -> None:
         table: the table.
         when: SQL condition without which nothing is taken.
     """
-    emit_statements(
-        f"WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass({literal(table)}) UNION "
-        f"SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' "
-        f"WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')) "
-        "SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, "
-        f"there.oid::regclass, {access.GRANTEE}) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION "
-        "SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held "
-        f"WHERE grantee <> relowner AND ({when})"
-    )
+    objects = access.held_on(table, access.owned_sequences(table))
+    emit_statements(access.revoke_all(objects, f"grantee <> owner AND ({when})"))
 
 
-def enable_tenancy(table: str, *, using: str = TENANT_ROWS, grant: str = EVERYTHING, made: str = "true") -> None:
+def enable_tenancy(
+    table: str, *, using: str = TENANT_ROWS, using_flat: str | None = None, grant: str = EVERYTHING, made: str = "true"
+) -> None:
     """Bind `app_tenant` to the business in scope, show `app_service` all rows, and close the table to the rest.
 
     Args:
         table: the table.
         using: condition that a row must meet for app_tenant, for reading and for writing.
+        using_flat: the same without a subquery, for tables in the form that Citus takes; needed where `using` has
+            another subquery than `(SELECT current_business_id())`.
         grant: what app_tenant may do, as `grant_tenancy` takes it.
         made: SQL condition: the table is new, and the rest has come in by default privileges only.
 
     Locks: ACCESS EXCLUSIVE, milliseconds.
     """
     close_table(table, when=made)
-    create_tenant_policies(table, using=using)
+    create_tenant_policies(table, using=using, using_flat=using_flat)
     grant_tenancy(table, grant=grant, made=made)
 
 
-def create_tenant_policies(table: str, *, using: str = TENANT_ROWS) -> None:
+def create_tenant_policies(table: str, *, using: str = TENANT_ROWS, using_flat: str | None = None) -> None:
     """Enable row level security with the policies of the two roles. Locks: ACCESS EXCLUSIVE, milliseconds."""
     emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     emit_statements(
         f"SELECT format('CREATE POLICY app_tenant ON {table} TO app_tenant USING (%1$s) WITH CHECK (%1$s)', "
-        f"{distribution.condition(using)})"
+        f"{distribution.condition(using, using_flat)})"
     )
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
 
@@ -157,7 +153,7 @@ def confine_former_roles(table: str, business: str, *, restrictive: str) -> None
     """Make, or make anew, the policy that shows former roles the default business. Locks: ACCESS EXCLUSIVE, ms.
 
     Args:
-        table: customers or conversations.
+        table: a table that was there before it knew businesses.
         business: id of the default business.
         restrictive: SQL condition, as in `access.single_business_policy`.
     """
@@ -201,7 +197,7 @@ def create_index_concurrently(
     Nothing is built where an index of that name is there, or the SQL condition `unless` holds.
     Locks: SHARE UPDATE EXCLUSIVE; waits, blocking nobody, for transactions older than itself.
     """
-    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX {name} ON {table} {definition}"
+    build = f"CREATE {'UNIQUE ' if unique else ''}INDEX {ident(name)} ON {table} {definition}"
     build_indexes(table, f"index {name}", f"SELECT {literal(build)} WHERE NOT ({unless})")
 
 
@@ -228,7 +224,8 @@ def build_indexes(table: str, title: str, definitions: str, *, marks: str | None
 
 def drop_index_concurrently(table: str, name: str) -> None:
     """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
-    there = f"SELECT 'DROP INDEX CONCURRENTLY {name}' WHERE to_regclass({literal(name)}) IS NOT NULL"
+    drop = f"DROP INDEX CONCURRENTLY {ident(name)}"
+    there = f"SELECT {literal(drop)} WHERE to_regclass({literal(ident(name))}) IS NOT NULL"
     step_per_statement(f"drop index {name}", there, table=table)
 
 
@@ -237,14 +234,15 @@ def create_unique_concurrently(table: str, name: str, columns: str) -> None:
     there = has_constraint(table, name)
     create_index_concurrently(table, name, f"({columns})", unique=True)
     with step(f"unique constraint {name}", done=there, lock=table):
-        emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}")
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} UNIQUE USING INDEX {ident(name)}")
 
 
 def equal_index(table: str, column: str) -> str:
     """SQL expression: a plain index of the column, whatever its name."""
     return (
         f"(SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass({literal(table)}) "
-        f"AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
+        "AND indisvalid AND NOT indisunique AND NOT indisexclusion "
+        f"AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ({column})')"
     )
 
 
@@ -258,23 +256,20 @@ def rename_equal_index(table: str, name: str, column: str) -> None:
 
 def set_not_null(table: str, column: str) -> None:
     """NOT NULL without a scan under a lock: a CHECK is validated first, which PostgreSQL then takes as proof."""
-    proof, done = f"{table}_{column}_is_not_null", _has("attribute", "att", table, column, "AND attnotnull")
+    proof, done = short(f"{table}_{column}_is_not_null"), _has("attribute", "att", table, column, "AND attnotnull")
     with step(f"{table}.{column}: no new NULL", done=f"{done} OR {has_constraint(table, proof)}", lock=table):
-        emit(f"ALTER TABLE {table} ADD CONSTRAINT {proof} CHECK ({column} IS NOT NULL) NOT VALID")
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {ident(proof)} CHECK ({ident(column)} IS NOT NULL) NOT VALID")
     validate_constraint(table, proof)
     with step(f"{table}.{column}: NOT NULL", done=done, lock=table):
-        emit(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL")
-        emit(f"ALTER TABLE {table} DROP CONSTRAINT {proof}")
+        emit(f"ALTER TABLE {table} ALTER COLUMN {ident(column)} SET NOT NULL")
+        emit(f"ALTER TABLE {table} DROP CONSTRAINT {ident(proof)}")
 
 
 def validate_constraint(table: str, name: str) -> None:
     """Validate a NOT VALID constraint. Locks: SHARE UPDATE EXCLUSIVE (and ROW SHARE on a referenced table)."""
-    step_per_statement(
-        f"validate {name}",
-        f"SELECT 'ALTER TABLE {table} VALIDATE CONSTRAINT {name}' "
-        f"WHERE {_has('constraint', 'con', table, name, 'AND NOT convalidated')}",
-        table=table,
-    )
+    validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"
+    there = _has("constraint", "con", table, name, "AND NOT convalidated")
+    step_per_statement(f"validate {name}", f"SELECT {literal(validate)} WHERE {there}", table=table)
 
 
 def gather_statistics(table: str) -> None:
@@ -294,6 +289,30 @@ def refuse_rows(table: str) -> None:
             "running the same command with -x drop-data=yes"
         )
         refuse(f"CASE WHEN EXISTS (SELECT FROM {table}) THEN {sentence} END", when=has_table(table))
+
+
+def refuse_values(table: str, column: str) -> None:
+    """Stop where a column that is to be dropped holds values other than its DEFAULT, unless `-x drop-data=yes`.
+
+    A DEFAULT that is computed counts as none: every value is then one that somebody may miss.
+    """
+    if options().drop_data:
+        return
+    sentence = (
+        f"column {table}.{column} holds values, which this would delete: copy them away first, and empty it, or delete "
+        "them for good by running the same command with -x drop-data=yes"
+    )
+    asked = (
+        f"SELECT CASE WHEN EXISTS (SELECT FROM {table} WHERE {ident(column)} IS NOT NULL "
+        f"AND {ident(column)}::text IS DISTINCT FROM (%s)::%s::text) THEN {literal(sentence)} END"
+    )
+    refuse(
+        f"""(SELECT format({literal(asked.replace("%", "%%").replace("(%%s)::%%s", "(%s)::%s"))},
+                coalesce(CASE WHEN pg_get_expr(adbin, adrelid) NOT LIKE '%(%' THEN pg_get_expr(adbin, adrelid) END, 'NULL'),
+                format_type(atttypid, atttypmod))
+   FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+  WHERE attrelid = to_regclass({literal(table)}) AND attname = {literal(column)} AND attgenerated = '')"""
+    )
 
 
 def has_table(table: str) -> str:

@@ -86,6 +86,9 @@ def _refuse(migrations: MigrationContext, path: list[RevisionStep]) -> None:
         version.refuse_untrue("stamp", target, purge=migrations.purge)
         if target == 1:  # the tables are there; the revision also asks whether they fit
             migrations.script.get_revision(version.REVISIONS[0]).module.check_upgrade()
+        for revision in targets:
+            if revision is not None and known[revision.revision] == len(version.REVISIONS):
+                version.refuse_undone(revision)
         return
     version.refuse_untrue("downgrade" if any(step.is_downgrade for step in path) else "upgrade")
     with together():

@@ -124,7 +124,7 @@ def headings(work: Callable[..., None]) -> int:
 
 
 def heading(title: str) -> str:
-    """The title of the next step, with its number: `Upgrading 000 -> 001, step 5 of 16: customers`."""
+    """The title of the next step, with its number: `Upgrading 000 -> 001, step 5 of 16: validate the keys`."""
     move = _move.get(None)
     if move is None:
         return f"  {title}"

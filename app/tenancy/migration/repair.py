@@ -1,11 +1,10 @@
-"""What puts drift right: for each object that the check names, the operation with which a revision makes it.
+"""What puts drift right: for each kind of item and aspect, the operation with which a revision makes it.
 
-A definition is never written here a second time: it is the operation's own, or what PostgreSQL wrote down in the
-scratch schema. What holds data, or may be meant by the team, is left to whoever runs it.
+`REPAIRS` lists them. A definition is never written here a second time: it is the operation's own, or what PostgreSQL
+wrote down in the scratch schema. What holds data, or may be meant by the team, is left to whoever runs it.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from alembic.operations import Operations
@@ -14,27 +13,15 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from app.tenancy.errors import reason
-from app.tenancy.migration import access, distribution, ops
-from app.tenancy.migration.catalogue import Catalogue
-from app.tenancy.migration.drift import FUNCTIONS, Declared, Drift, Findings, find_drift
-from app.tenancy.migration.scripts import script
+from app.tenancy.migration import access, distribution, ops, same
+from app.tenancy.migration.catalogue import Catalogue, Item
+from app.tenancy.migration.drift import Declared, Drift, Findings, find_drift
+from app.tenancy.migration.names import quoted, short
+from app.tenancy.migration.scripts import query
 from app.tenancy.migration.steps import ALWAYS, emit, emit_statements, literal, step, step_per_statement
 
 ROUNDS = 4
 """One repair can bring the next to light: a role lets its policies be made, a key that is back can be validated."""
-
-BY_HAND = {
-    "type": "ALTER TABLE {table} ALTER COLUMN {column} TYPE {expected}, which can rewrite the table: in a quiet hour",
-    "collation": "ALTER TABLE {table} ALTER COLUMN {column} TYPE ... COLLATE pg_catalog.{expected}, which builds its indexes "
-    "anew: in a quiet hour",
-    "persistence": "ALTER TABLE {table} SET LOGGED, which rewrites the table: in a quiet hour",
-    "kind": "drop the column, write a revision that adds it, and restore its values",
-    "definition": "write a revision (alembic revision --autogenerate) if the model is newer, or restore it from a backup",
-}
-"""What to do about an aspect that holds data."""
-
-UNKNOWN = "nothing here repairs this: compare it with the model, and change the one that is wrong by hand"
-"""What to do about an aspect that no operation repairs and that has no advice of its own."""
 
 
 @dataclass
@@ -46,111 +33,333 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Repairs:
-    """The operations that repair a database, found by the object and the aspect of a drift."""
+class Target:
+    """What a database is to become: what the models declare and, by adopted table, whether a policy only restricts."""
 
     declared: Declared
     expected: Catalogue
     restrictive: dict[str, str]
 
-    def of(self, drift: Drift) -> tuple[tuple[int, str], Callable[[], None]] | None:
-        """Place in the order, by which what is the same is done once, and the operation; None where there is none."""
-        table, aspect = drift.table, drift.aspect
-        if drift.kind == "role" and drift.found is None:
-            return (0, "roles"), create_roles
-        if drift.fix:
-            lock = table if drift.kind in {"policy", "table"} else None
-            return (1, drift.fix), lambda: statement(str(drift), str(drift.fix), lock)
-        if drift.by_hand or (drift.found is None and drift.kind in {"table", "column"}):
-            return None
-        if aspect == "owner":
-            kind = drift.kind.upper()
-            name = drift.object.split(maxsplit=1)[1]
-            return (2, drift.object), lambda: statement(
-                str(drift), f"ALTER {kind} {name} OWNER TO {drift.expected}", table if kind == "TABLE" else None
-            )
-        if drift.kind == "function" or table in FUNCTIONS:
-            if drift.found is not None and aspect == "result":  # which cannot change; the next round makes it anew
-                return (2, drift.object), lambda: statement(str(drift), f"DROP FUNCTION {table}", None)
-            if table == FUNCTIONS[-1]:
-                return (3, table), restore_is_colleague
-            return (3, "functions"), restore_functions
-        if drift.kind in {"policy", "privilege"} or aspect == "row level security":
-            return (5, table), lambda: self.secure(table)
-        if drift.kind == "trigger":
-            return (6, drift.object), lambda: restore_trigger(table)
-        if drift.kind == "table" and aspect == "comment":
-            return (4, drift.object), lambda: comment(table, f"TABLE {table}", str(drift.expected))
-        if drift.kind == "column":
-            return self.of_column(drift)
-        if drift.kind == "sequence":
-            return (4, drift.object), lambda: plain_sequence(table, column_of(drift))
-        if drift.kind in {"constraint", "primary"}:
-            return (7, drift.object), lambda: self.restore_constraint(drift)
-        if drift.kind == "index":
-            return (8, drift.object), lambda: restore_index(drift, self.expected[drift.object, "definition"])
-        return None
 
-    def of_column(self, drift: Drift) -> tuple[tuple[int, str], Callable[[], None]] | None:
-        """As `of`, for a column."""
-        table, column, expected = drift.table, column_of(drift), str(drift.expected)
-        place = (4, f"{drift.object} {drift.aspect}")
-        alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
-        if drift.aspect == "comment":
-            return place, lambda: comment(table, f"COLUMN {table}.{column}", expected)
-        if drift.aspect == "default" and expected.startswith(("identity", "nextval(")):
-            return place, lambda: number(table, column)
-        if drift.aspect == "default":
-            change = "DROP DEFAULT" if expected == "none" else f"SET DEFAULT {expected}"
-            return place, lambda: statement(str(drift), f"{alter} {change}", table)
-        if drift.aspect == "nullability":
-            if expected == "NULL":
-                return place, lambda: statement(str(drift), f"{alter} DROP NOT NULL", table)
-            return place, lambda: set_not_null(table, column)
-        if drift.aspect == "type" and is_wider(expected, str(drift.found)):
-            return place, lambda: statement(str(drift), f"{alter} TYPE {expected}", table)
-        return None
+# --- operations: each puts one drift right, or all that it finds of its kind in the same place ------------------------
 
-    def secure(self, table: str) -> None:
-        """Row level security, policies and privileges of a table, all in one transaction."""
-        with step(f"{table}: row level security, policies, privileges", done=ALWAYS, lock=table):
-            emit_statements(take_all(table))
-            emit_statements(access.take_from_former_roles(table))
-            if table == self.declared.version_table:
-                emit(f"DROP POLICY IF EXISTS app_service ON {table}")
-                ops.close_version_table()
-            elif table == self.declared.memory:
-                ops.close_table(table)
-                emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-            elif (tenancy := self.declared.metadata.tables[table].info.get("tenancy")) is not None:
-                ops.disable_tenancy(table)
-                if table in self.declared.adopted:
-                    ops.confine_former_roles(table, self.declared.business, restrictive=self.restrictive[table])
-                ops.create_tenant_policies(table, **{k: v for k, v in tenancy.items() if k == "using"})
-                ops.grant_tenancy(table, **{k: v for k, v in tenancy.items() if k == "grant"})
-            else:
-                emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-            emit(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
-            emit_statements(
-                f"SELECT pg_catalog.format('GRANT ALL ON %s %s TO %s', kind, oid::regclass, relowner::regrole) FROM ({with_sequences(table)}) AS o WHERE relacl IS NOT NULL"
-            )
 
-    def restore_constraint(self, drift: Drift) -> None:
-        """Make a key or a CHECK as declared: added NOT VALID and then validated, or over an index built concurrently."""
-        table = drift.table
-        definition = self.expected[drift.object, "definition"]
-        name = f"{table}_pkey" if drift.kind == "primary" else drift.object.split(" ")[1]
-        if drift.aspect == "state" and drift.found == "not valid":
-            ops.validate_constraint(table, name)
-            return
-        if definition.startswith(("UNIQUE (", "PRIMARY KEY (")):
-            kind, columns = definition.removesuffix(")").split(" (", 1)
-            restore_unique(table, name, kind, columns)
-            return
-        with step(f"constraint {name}", done=ALWAYS, lock=table):
-            emit(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
-            emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")
+def create_roles(drift: Drift, target: Target) -> None:
+    """The two roles, of which the role that runs it becomes a member, as in the upgrade."""
+    with step("roles app_tenant and app_service", done=ALWAYS):
+        emit(query("roles.sql"))
+        emit_statements(query("grant_roles.sql"))
+
+
+def run_fix(drift: Drift, target: Target) -> None:
+    """The statement that the finding brought along."""
+    item = drift.item
+    lock = item.table if item.kind in {"policy", "table"} and item.table in target.declared.tables else None
+    statement(drift, str(drift.fix), lock)
+
+
+def give_to_owner(drift: Drift, target: Target) -> None:
+    """The owner that most of the schema has."""
+    item = drift.item
+    what, lock = (f"TABLE {item.table}", item.table) if item.kind == "table" else (f"FUNCTION {item.name}", None)
+    statement(drift, f"ALTER {what} OWNER TO {drift.expected}", lock)
+
+
+def drop_function(drift: Drift, target: Target) -> None:
+    """A result cannot change: the function goes, and the next round makes it anew."""
+    statement(drift, f"DROP FUNCTION {drift.item.name}")
+
+
+def create_functions(drift: Drift, target: Target) -> None:
+    """The functions with their privileges, that of the form that Citus takes among them."""
+    with step("functions", done=ALWAYS):
+        ops.create_functions()
+        if (Item("function", name=distribution.IS_COLLEAGUE), "definition") in target.expected:
+            distribution.create_is_colleague()
+
+
+def comment(drift: Drift, target: Target) -> None:
+    """The comment of a table or a column. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
+    table, column = drift.item.table, drift.item.name
+    what = f"COLUMN {table}.{quoted(column)}" if column else f"TABLE {table}"
+    said = "NULL" if drift.expected == "none" else literal(str(drift.expected))
+    statement(drift, f"COMMENT ON {what} IS {said}", table)
+
+
+def set_default(drift: Drift, target: Target) -> None:
+    """The DEFAULT of a column, or what numbers it: the sequence that it owns, or an identity above what it holds."""
+    table, column, expected = drift.item.table, quoted(drift.item.name), str(drift.expected)
+    alter = f"ALTER TABLE {table} ALTER COLUMN {column}"
+    if not same.is_numbered(expected):
+        statement(drift, f"{alter} DROP DEFAULT" if expected == "none" else f"{alter} SET DEFAULT {expected}", table)
+        return
+    owned = f"pg_get_serial_sequence({literal(table)}, {literal(drift.item.name)})"
+    with step(f"numbers of {table}.{drift.item.name}", done=ALWAYS, lock=table):
+        emit_statements(
+            f"SELECT CASE WHEN {owned} IS NULL THEN {literal(f'{alter} ADD GENERATED BY DEFAULT AS IDENTITY')} "
+            f"ELSE pg_catalog.format({literal(alter.replace('%', '%%') + ' SET DEFAULT nextval(%L)')}, {owned}) END"
+        )
+        highest = f"(SELECT max({column}) + 1 FROM {table})".replace("%", "%%")
+        go_on = f"SELECT setval(%1$L, greatest(nextval(%1$L), {highest}), false)"
+        emit_statements(f"SELECT pg_catalog.format({literal(go_on)}, {owned})")
+
+
+def set_nullability(drift: Drift, target: Target) -> None:
+    """NULL, or NOT NULL, which is validated where PostgreSQL 18 holds it as NOT VALID."""
+    table, column = drift.item.table, drift.item.name
+    if drift.expected == "NULL":
+        statement(drift, f"ALTER TABLE {table} ALTER COLUMN {quoted(column)} DROP NOT NULL", table)
+        return
+    step_per_statement(
+        f"validate NOT NULL of {table}.{column}",
+        f"SELECT pg_catalog.format('ALTER TABLE {table} VALIDATE CONSTRAINT %I', conname) FROM pg_constraint "
+        f"JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum] "
+        f"WHERE conrelid = to_regclass({literal(table)}) "
+        f"AND contype = 'n' AND NOT convalidated AND attname = {literal(column)}",
+        table=table,
+    )
+    ops.set_not_null(table, column)
+
+
+def widen(drift: Drift, target: Target) -> None:
+    """A type with room for more, which rewrites nothing."""
+    table, column = drift.item.table, quoted(drift.item.name)
+    statement(drift, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {drift.expected}", table)
+
+
+def plain_sequence(drift: Drift, target: Target) -> None:
+    """The sequence of a column counts by one, to the end of its type, and does not begin again."""
+    table, column = drift.item.table, drift.item.name
+    of_column = (
+        f"SELECT numbers.oid FROM ({access.sequences(table)}) AS numbers (oid) "
+        f"UNION SELECT to_regclass(pg_get_serial_sequence({literal(table)}, {literal(column)}))"
+    )
+    with step(f"sequence of {table}.{column}", done=ALWAYS, lock=table):
+        emit_statements(
+            "SELECT pg_catalog.format('ALTER SEQUENCE %s INCREMENT 1 NO CYCLE NO MAXVALUE', oid::regclass) "
+            f"FROM ({of_column}) AS o WHERE oid IS NOT NULL"
+        )
+
+
+def secure(drift: Drift, target: Target) -> None:
+    """Row level security, policies and privileges of a table, all in one transaction."""
+    table, declared = drift.item.table, target.declared
+    with step(f"{table}: row level security, policies, privileges", done=ALWAYS, lock=table):
+        emit_statements(take_all(table))
+        emit_statements(access.take_from_former_roles(table))
+        if table == declared.version_table:
+            emit(f"DROP POLICY IF EXISTS app_service ON {table}")
+            ops.close_version_table()
+        elif table == declared.memory:
+            ops.close_table(table)
+            emit(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        elif (tenancy := declared.metadata.tables[table].info.get("tenancy")) is not None:
+            ops.disable_tenancy(table)
+            if table in declared.adopted:
+                restrictive = target.restrictive[table]
+                ops.confine_former_roles(table, declared.default_row[1], restrictive=restrictive)
+            grant = {"grant": tenancy["grant"]} if "grant" in tenancy else {}
+            ops.create_tenant_policies(table, **{k: v for k, v in tenancy.items() if k != "grant"})
+            ops.grant_tenancy(table, **grant)
+        else:
+            emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+        emit(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+        emit_statements(
+            "SELECT DISTINCT pg_catalog.format('GRANT ALL ON %s %s TO %s', kind, name, owner::regrole) "
+            f"FROM ({relations(table)}) AS o WHERE acl IS NOT NULL"
+        )
+
+
+def restore_trigger(drift: Drift, target: Target) -> None:
+    """The updated_at trigger, made anew and enabled."""
+    table = drift.item.table
+    with step(f"trigger set_updated_at on {table}", done=ALWAYS, lock=table):
+        ops.drop_updated_at_trigger(table)
+        ops.create_updated_at_trigger(table)
+
+
+def restore_constraint(drift: Drift, target: Target) -> None:
+    """Make a key or a CHECK as declared: added NOT VALID and then validated, or over an index built concurrently."""
+    table = drift.item.table
+    definition = target.expected[drift.item, "definition"]
+    name = drift.item.name or f"{table}_pkey"
+    if drift.aspect == "state" and drift.found == "not valid":
         ops.validate_constraint(table, name)
+        return
+    for kind in ("UNIQUE", "PRIMARY KEY"):
+        if definition.startswith(f"{kind} ("):
+            restore_unique(table, name, kind, definition.removeprefix(f"{kind} "))
+            return
+    with step(f"constraint {name}", done=ALWAYS, lock=table):
+        emit(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {quoted(name)}")
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {definition} NOT VALID")
+    ops.validate_constraint(table, name)
+
+
+def restore_unique(table: str, name: str, kind: str, columns: str) -> None:
+    """A unique constraint or primary key, over an index that is built beside the old one and then takes its place."""
+    fresh = beside(name)
+    ops.create_index_concurrently(table, fresh, columns, unique=True)
+    with step(f"constraint {name}", done=ALWAYS, lock=table):
+        emit_statements(
+            f"SELECT pg_catalog.format('ALTER TABLE {table} DROP CONSTRAINT %I', conname) FROM pg_constraint "
+            f"WHERE conrelid = to_regclass({literal(table)}) "
+            f"AND (conname = {literal(name)} OR contype = 'p' AND {literal(kind)} = 'PRIMARY KEY')"
+        )
+        emit(f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {kind} USING INDEX {quoted(fresh)}")
+
+
+def restore_index(drift: Drift, target: Target) -> None:
+    """An index as declared; one that is there otherwise goes when its successor is built."""
+    table, name = drift.item.table, drift.item.name
+    definition = target.expected[drift.item, "definition"]
+    if drift.found is None or drift.aspect == "state":
+        ops.build_indexes(table, f"index {name}", f"SELECT {literal(definition)}")
+        return
+    fresh = beside(name)
+    (rest,) = (
+        definition.partition(head)[2]
+        for head in (f" INDEX {name} ON ", f" INDEX {quoted(name)} ON ")
+        if head in definition
+    )
+    unique = "UNIQUE " if definition.startswith("CREATE UNIQUE ") else ""
+    ops.build_indexes(table, f"index {name}", f"SELECT {literal(f'CREATE {unique}INDEX {quoted(fresh)} ON {rest}')}")
+    with step(f"index {name} takes its place", done=ALWAYS, lock=table):
+        emit(f"DROP INDEX {quoted(name)}")
+        emit(f"ALTER INDEX {quoted(fresh)} RENAME TO {quoted(name)}")
+
+
+def beside(name: str) -> str:
+    """The name of what is built beside what has this name."""
+    return short(f"{name}_new")
+
+
+def statement(drift: Drift, sql: str, lock: str | None = None) -> None:
+    """One statement as a step."""
+    with step(str(drift), done=ALWAYS, lock=lock):
+        emit(sql)
+
+
+def relations(table: str) -> str:
+    """SQL query (kind, name, owner, acl): the table, its columns, and the sequences of its columns."""
+    return access.held_on(table, f"{access.sequences(table)} UNION {access.owned_sequences(table)}")
+
+
+def take_all(table: str) -> str:
+    """SQL query of statements: everything that the two roles, PUBLIC, anon and authenticated hold on the table."""
+    watched = access.listed(("PUBLIC", *access.WATCHED))
+    role = "CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee)::text END"
+    return access.revoke_all(relations(table), f"{role} IN ({watched})")
+
+
+# --- what is done about which drift ----------------------------------------------------------------------------------
+
+UNKNOWN = "nothing here repairs this: compare it with the model, and change the one that is wrong by hand"
+RETYPE = "ALTER TABLE {table} ALTER COLUMN {column} TYPE {expected}, which can rewrite the table: in a quiet hour"
+COLLATE = (
+    "ALTER TABLE {table} ALTER COLUMN {column} TYPE ... COLLATE pg_catalog.{expected}, which builds its indexes anew: "
+    "in a quiet hour"
+)
+LOG = "ALTER TABLE {table} SET LOGGED, which rewrites the table: in a quiet hour"
+ADD_AGAIN = "drop the column, write a revision that adds it, and restore its values"
+REVISE = "write a revision (alembic revision --autogenerate) if the model is newer, or restore it from a backup"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is done about a kind of drift.
+
+    Args:
+        order: its place in a round.
+        operation: what puts it right; None where nothing here does.
+        advice: what whoever runs it can do where the operation is not there, or is not for this drift. It may name
+            `{table}`, `{column}` and `{expected}`.
+        shared: what drifts have in common that one run of the operation puts right together.
+        only_if: whether the operation is for this drift; None where it is for all.
+    """
+
+    order: int = 0
+    operation: Callable[[Drift, Target], None] | None = None
+    advice: str = UNKNOWN
+    shared: Callable[[Drift], str] = str
+    only_if: Callable[[Drift], bool] | None = None
+
+
+def _everywhere(_: Drift) -> str:
+    return "the database"
+
+
+def _table(drift: Drift) -> str:
+    return drift.item.table
+
+
+def _is_wider(drift: Drift) -> bool:
+    return same.is_wider(str(drift.expected), str(drift.found))
+
+
+def _is_there(drift: Drift) -> bool:
+    return drift.found is not None
+
+
+ANY = "any aspect"
+FIX = Repair(1, run_fix, shared=lambda drift: str(drift.fix))
+SECURE = Repair(5, secure, shared=_table)
+FUNCTION = Repair(3, create_functions, shared=_everywhere)
+CONSTRAINT = Repair(7, restore_constraint, shared=lambda drift: str(drift.item))
+PRIVILEGE = "privilege on "
+
+REPAIRS: dict[tuple[str, str], Repair] = {
+    ("role", "definition"): Repair(0, create_roles, shared=_everywhere),
+    ("table", "owner"): Repair(2, give_to_owner),
+    ("table", "row level security"): SECURE,
+    ("table", "comment"): Repair(4, comment),
+    ("table", "persistence"): Repair(advice=LOG),
+    ("table", "definition"): Repair(advice=REVISE),
+    ("column", "definition"): Repair(advice=REVISE),
+    ("column", "type"): Repair(4, widen, advice=RETYPE, only_if=_is_wider),
+    ("column", "collation"): Repair(advice=COLLATE),
+    ("column", "nullability"): Repair(4, set_nullability),
+    ("column", "default"): Repair(4, set_default),
+    ("column", "kind"): Repair(advice=ADD_AGAIN),
+    ("column", "comment"): Repair(4, comment),
+    ("sequence", "options"): Repair(4, plain_sequence),
+    ("policy", ANY): SECURE,
+    ("trigger", ANY): Repair(6, restore_trigger, shared=_table),
+    ("constraint", ANY): CONSTRAINT,
+    ("primary key", ANY): CONSTRAINT,
+    ("index", ANY): Repair(8, restore_index, shared=lambda drift: str(drift.item)),
+    ("function", "owner"): Repair(2, give_to_owner),
+    ("function", "result"): Repair(2, drop_function, only_if=_is_there),
+    ("function", ANY): FUNCTION,
+    (f"{PRIVILEGE}table", ANY): SECURE,
+    (f"{PRIVILEGE}column", ANY): SECURE,
+    (f"{PRIVILEGE}sequence", ANY): SECURE,
+    (f"{PRIVILEGE}function", ANY): FUNCTION,
+}
+"""By kind of item and aspect. A finding with a statement or an advice of its own needs none of them."""
+
+
+def repair_of(drift: Drift) -> Repair:
+    """What is done about the drift; the operation is None where it is left to whoever runs the repair."""
+    if drift.fix:
+        return FIX
+    if drift.by_hand:
+        return Repair(advice=drift.by_hand.replace("{", "{{").replace("}", "}}"))
+    kind = f"{PRIVILEGE}{drift.item.kind}" if drift.item.role else drift.item.kind
+    found = REPAIRS.get((kind, drift.aspect)) or REPAIRS.get((kind, ANY)) or Repair()
+    return found if found.only_if is None or found.only_if(drift) else Repair(advice=found.advice)
+
+
+def advice(drift: Drift) -> str:
+    """What to do about a drift that repair leaves alone."""
+    item = drift.item
+    return repair_of(drift).advice.format(table=item.table, column=quoted(item.name), expected=drift.expected)
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+Plan = dict[tuple[int, str], list[Drift]]
+"""By place in the order and what they share, the drifts that one operation puts right."""
 
 
 def repair(connection: Connection, declared: Declared, opts: dict[str, object], *, dry_run: bool) -> Outcome:
@@ -166,21 +375,17 @@ def repair(connection: Connection, declared: Declared, opts: dict[str, object], 
     for round_ in range(ROUNDS + 1):
         findings = look(connection, declared)
         seen |= dict.fromkeys(findings.drifts)
-        repairs = Repairs(declared, findings.expected, findings.restrictive)
-        plan: dict[tuple[int, str], tuple[Callable[[], None], list[Drift]]] = {}
-        for drift in findings.drifts:
-            found = repairs.of(drift) if drift not in failed else None
-            if found is not None:
-                plan.setdefault(found[0], (found[1], []))[1].append(drift)
+        plan = planned(drift for drift in findings.drifts if drift not in failed)
         if dry_run:
-            outcome.fixed = [drift for _, drifts in plan.values() for drift in drifts]
-            outcome.left = [(d, by_hand(d)) for d in findings.drifts if d not in outcome.fixed]
+            outcome.fixed = [drift for drifts in plan.values() for drift in drifts]
+            outcome.left = [(drift, advice(drift)) for drift in findings.drifts if drift not in outcome.fixed]
             return outcome
         if not plan or round_ == ROUNDS:
             break
-        failed |= dict(carry_out(connection, opts, plan))
+        target = Target(declared, findings.expected, findings.restrictive)
+        failed |= dict(carry_out(connection, opts, plan, target))
     outcome.fixed = [drift for drift in seen if drift not in findings.drifts]
-    outcome.left = [(drift, failed.get(drift) or by_hand(drift)) for drift in findings.drifts]
+    outcome.left = [(drift, failed.get(drift) or advice(drift)) for drift in findings.drifts]
     return outcome
 
 
@@ -192,8 +397,18 @@ def look(connection: Connection, declared: Declared) -> Findings:
         connection.rollback()
 
 
+def planned(drifts: Iterable[Drift]) -> Plan:
+    """The drifts that operations put right, in the order in which these run."""
+    plan: Plan = {}
+    for drift in drifts:
+        found = repair_of(drift)
+        if found.operation is not None:
+            plan.setdefault((found.order, found.shared(drift)), []).append(drift)
+    return dict(sorted(plan.items()))
+
+
 def carry_out(
-    connection: Connection, opts: dict[str, object], plan: dict[tuple[int, str], tuple[Callable[[], None], list[Drift]]]
+    connection: Connection, opts: dict[str, object], plan: Plan, target: Target
 ) -> Iterator[tuple[Drift, str]]:
     """Run the operations in their order, each by itself; yields what one of them could not put right, and why."""
     level = connection.get_isolation_level()
@@ -202,9 +417,11 @@ def carry_out(
     context = MigrationContext.configure(connection, opts=opts)
     try:
         with Operations.context(context):
-            for _, (operation, drifts) in sorted(plan.items(), key=lambda item: item[0]):
+            for drifts in plan.values():
+                operation = repair_of(drifts[0]).operation
+                assert operation is not None  # noqa: S101
                 try:
-                    operation()
+                    operation(drifts[0], target)
                 except DBAPIError as error:
                     if error.connection_invalidated:
                         raise
@@ -215,148 +432,3 @@ def carry_out(
         if not connection.invalidated:
             connection.rollback()
             connection.execution_options(isolation_level=level)
-
-
-def by_hand(drift: Drift) -> str:
-    """What to do about a drift that repair leaves alone."""
-    said = drift.by_hand or BY_HAND.get(drift.aspect, UNKNOWN)
-    return (
-        said.format(table=drift.table, column=column_of(drift), expected=drift.expected) if not drift.by_hand else said
-    )
-
-
-def column_of(drift: Drift) -> str:
-    """The column that it is about, as SQL names it: all of ours but one need no quotes."""
-    return f'"{drift.object.rsplit(".", 1)[-1]}"'
-
-
-def is_wider(expected: str, found: str) -> bool:
-    """Whether a change from `found` to `expected` is one of the catalogue only: a longer varchar, or text for one."""
-    limit = re.fullmatch(r"character varying\((\d+)\)", found)
-    wanted = re.fullmatch(r"character varying\((\d+)\)", expected)
-    return limit is not None and (expected == "text" or (wanted is not None and int(wanted[1]) > int(limit[1])))
-
-
-def statement(title: str, sql: str, lock: str | None) -> None:
-    """One statement as a step."""
-    with step(title, done=ALWAYS, lock=lock):
-        emit(sql)
-
-
-def comment(table: str, what: str, text: str) -> None:
-    """The comment of a table or a column. Locks: SHARE UPDATE EXCLUSIVE, milliseconds."""
-    statement(f"comment on {what}", f"COMMENT ON {what} IS {'NULL' if text == 'none' else literal(text)}", table)
-
-
-def create_roles() -> None:
-    """The two roles, of which the role that runs it becomes a member, as in the upgrade."""
-    with step("roles app_tenant and app_service", done=ALWAYS):
-        emit(script("001_roles.sql"))
-        emit_statements(script("001_grant_roles.sql"))
-
-
-def restore_functions() -> None:
-    """Both functions with their privileges."""
-    with step("functions", done=ALWAYS):
-        ops.create_functions()
-
-
-def restore_is_colleague() -> None:
-    """The function of the form that Citus takes, with its privileges."""
-    with step(f"function {FUNCTIONS[-1]}", done=ALWAYS):
-        distribution.create_is_colleague()
-
-
-def restore_trigger(table: str) -> None:
-    """The updated_at trigger, made anew and enabled."""
-    with step(f"trigger set_updated_at on {table}", done=ALWAYS, lock=table):
-        ops.drop_updated_at_trigger(table)
-        ops.create_updated_at_trigger(table)
-
-
-def set_not_null(table: str, column: str) -> None:
-    """NOT NULL, and validated where PostgreSQL 18 holds it as NOT VALID."""
-    name = column.strip('"')
-    step_per_statement(
-        f"validate NOT NULL of {table}.{name}",
-        f"SELECT pg_catalog.format('ALTER TABLE {table} VALIDATE CONSTRAINT %I', conname) FROM pg_constraint "
-        f"JOIN pg_attribute ON attrelid = conrelid AND conkey = ARRAY[attnum] WHERE conrelid = to_regclass({literal(table)}) "
-        f"AND contype = 'n' AND NOT convalidated AND attname = {literal(name)}",
-        table=table,
-    )
-    ops.set_not_null(table, name)
-
-
-def number(table: str, column: str) -> None:
-    """Number a column again: by the sequence that it owns, or as an identity, above what it holds."""
-    owned = f"pg_get_serial_sequence({literal(table)}, {literal(column.strip(chr(34)))})"
-    with step(f"numbers of {table}.{column}", done=ALWAYS, lock=table):
-        emit_statements(
-            f"SELECT CASE WHEN {owned} IS NULL THEN 'ALTER TABLE {table} ALTER COLUMN {column} ADD GENERATED BY DEFAULT AS IDENTITY' "
-            f"ELSE pg_catalog.format('ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT nextval(%L)', {owned}) END"
-        )
-        emit_statements(
-            f"SELECT pg_catalog.format('SELECT setval(%L, greatest(nextval(%1$L), (SELECT max({column}) + 1 FROM {table})), false)', {owned})"
-        )
-
-
-def plain_sequence(table: str, column: str) -> None:
-    """The sequence of a column counts by one, to the end of its type, and does not begin again."""
-    of_column = (
-        f"SELECT numbers.oid FROM ({access.sequences(table)}) AS numbers (oid) "
-        f"UNION SELECT to_regclass(pg_get_serial_sequence({literal(table)}, {literal(column.strip(chr(34)))}))"
-    )
-    with step(f"sequence of {table}.{column}", done=ALWAYS, lock=table):
-        emit_statements(
-            f"SELECT pg_catalog.format('ALTER SEQUENCE %s INCREMENT 1 NO CYCLE NO MAXVALUE', oid::regclass) FROM ({of_column}) AS o WHERE oid IS NOT NULL"
-        )
-
-
-def restore_unique(table: str, name: str, kind: str, columns: str) -> None:
-    """A unique constraint or primary key, over an index that is built beside the old one and then takes its place."""
-    fresh = f"{name}_new"
-    ops.create_index_concurrently(table, fresh, f"({columns})", unique=True)
-    with step(f"constraint {name}", done=ALWAYS, lock=table):
-        old = f"conrelid = to_regclass({literal(table)}) AND (conname = {literal(name)} OR contype = 'p' AND {literal(kind)} = 'PRIMARY KEY')"
-        emit_statements(
-            f"SELECT pg_catalog.format('ALTER TABLE {table} DROP CONSTRAINT %I', conname) FROM pg_constraint WHERE {old}"
-        )
-        emit(f"ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {fresh}")
-
-
-def restore_index(drift: Drift, definition: str) -> None:
-    """An index as declared; one that is there otherwise goes when its successor is built."""
-    name, table = drift.object.split(" ")[1], drift.table
-    if drift.found is None or drift.aspect == "state":
-        ops.build_indexes(table, f"index {name}", f"SELECT {literal(definition)}")
-        return
-    fresh = f"{name}_new"
-    built = definition.replace(f" INDEX {name} ON ", f" INDEX {fresh} ON ", 1)
-    ops.build_indexes(table, f"index {name}", f"SELECT {literal(built)}")
-    with step(f"index {name} takes its place", done=ALWAYS, lock=table):
-        emit(f"DROP INDEX {name}")
-        emit(f"ALTER INDEX {fresh} RENAME TO {name}")
-
-
-def with_sequences(table: str) -> str:
-    """SQL query (kind, oid, relowner, acl): the table and the sequences of its columns."""
-    numbers = (
-        f"{access.sequences(table)} UNION SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass "
-        f"AND refobjid = to_regclass({literal(table)}) AND deptype IN ('a', 'i')"
-    )
-    return (
-        "SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, oid, relowner, relacl FROM pg_class "
-        f"WHERE oid = to_regclass({literal(table)}) OR relkind = 'S' AND oid IN ({numbers})"
-    )
-
-
-def take_all(table: str) -> str:
-    """SQL query of statements: everything that the two roles, PUBLIC, anon and authenticated hold on the table."""
-    watched = access.listed(("PUBLIC", *access.WATCHED))
-    return (
-        "SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, o.oid::regclass, "
-        f"{access.GRANTEE}) FROM ({with_sequences(table)}) AS o "
-        "CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute "
-        "CROSS JOIN aclexplode(attacl) WHERE attrelid = o.oid) AS held LEFT JOIN pg_roles AS r ON r.oid = grantee "
-        f"WHERE CASE grantee WHEN 0 THEN 'PUBLIC' ELSE rolname::text END IN ({watched})"
-    )

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from alembic.util.exc import CommandError
+from psycopg2 import Error as DriverError
 from psycopg2.extensions import POLL_OK, POLL_READ, TRANSACTION_STATUS_INERROR, set_wait_callback
-from sqlalchemy import URL, Column, Connection, Integer, String
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.schema import SchemaItem
-from sqlalchemy.types import TypeEngine
 
 from alembic import context
 from app.tenancy.errors import reason
 from app.tenancy.migration.access import NOTHING_PLANTED
+from app.tenancy.migration.names import ident
 from app.tenancy.migration.progress import say
-from app.tenancy.migration.state import OLD_TABLES
+from app.tenancy.migration.state import VERSION_TABLE
 from app.tenancy.migration.steps import LOCK_TIMEOUT, Options, literal
 
 RUNNER_LOCK = 0x77615F736368656D
@@ -30,7 +30,9 @@ RUNNER_LOCK = 0x77615F736368656D
 WHO_RUNS = """
     SELECT format(' (pid %%s of user %%s, since %%s)', pid, usename, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
       FROM pg_locks JOIN pg_stat_activity USING (pid)
-     WHERE locktype = 'advisory' AND granted AND classid = (%s >> 32)::oid AND objid = (%s & 4294967295)::oid"""
+     WHERE locktype = 'advisory' AND granted
+       AND classid = (%s >> 32)::oid AND objid = (%s & 4294967295)::oid AND objsubid = 1
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 SESSION_DEFAULTS = (
     # First, for it holds from the next transaction on: under another level a step that waited for its lock would not
@@ -150,7 +152,7 @@ def version_table() -> str:
     Raises:
         CommandError: it is not a plain name.
     """
-    name = str(context.config.get_main_option("version_table", "alembic_version"))
+    name = str(context.config.get_main_option("version_table", VERSION_TABLE))
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", name):
         raise refusal(f"version_table = {name} in alembic.ini is not a plain name: use small letters, digits and _.")
     return name
@@ -209,27 +211,48 @@ def as_a_run(connection: Connection, single_transaction: bool) -> Iterator[None]
             "one that is in none, or migrate in that one transaction with -x single-transaction=yes."
         )
     raw: Any = connection.connection.dbapi_connection
-    names = [name for name, _ in (*SESSION_DEFAULTS, *WHERE_KNOWN)] + ["role"]
-    asked = (
-        "SELECT name, current_setting(name, true) FROM unnest(%s) AS name WHERE current_setting(name, true) IS NOT NULL"
-    )
-    with raw.cursor() as cursor:
-        cursor.execute(asked, [names])
-        before, notices = cursor.fetchall(), raw.notices
-    set_session_defaults(raw, commit=not begun)
+    notices = raw.notices
+    before: tuple[list[str], list[str | None]] = ([], [])
     try:
+        with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
+            names = [name for name, _ in (*SESSION_DEFAULTS, *WHERE_KNOWN)]
+            cursor.execute(_ASK_SETTINGS, [[*names, "role"]])
+            before = cursor.fetchone()
+            set_session_defaults(raw, commit=not begun)
         yield
     finally:
         raw.notices = notices
-        if not begun:
+        if not begun and not raw.closed:
             connection.rollback()
+            raw.rollback()  # of what SQLAlchemy does not know of
         if not raw.closed and raw.info.transaction_status != TRANSACTION_STATUS_INERROR:
-            with raw.cursor() as cursor:
-                for setting in before:
-                    cursor.execute("SELECT set_config(%s, %s, false)", setting)
+            with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
+                cursor.execute(_RESTORE_SETTINGS, before)
                 if not begun:
                     cursor.execute("SELECT pg_advisory_unlock_all()")
                     raw.commit()
+
+
+_ASK_SETTINGS = """
+    SELECT array_agg(name), array_agg(pg_catalog.current_setting(name, true))
+      FROM pg_catalog.unnest(%s::text[]) AS name"""
+_RESTORE_SETTINGS = """
+    SELECT pg_catalog.set_config(name, value, false)
+      FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[])) AS s (name, value)
+     WHERE pg_catalog.current_setting(name, true) IS DISTINCT FROM value"""
+
+
+@contextmanager
+def _errors_as_sqlalchemys(connection: Connection, raw: Any) -> Iterator[None]:
+    """Raise an error of a raw cursor as SQLAlchemy would, which `sentence` and whoever called this run know."""
+    try:
+        yield
+    except DriverError as error:
+        if lost := bool(raw.closed):
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, DriverError, hide_parameters=True, connection_invalidated=lost
+        ) from error
 
 
 @contextmanager
@@ -245,9 +268,9 @@ def only_one(connection: Connection) -> Iterator[None]:
         return
     raw: Any = connection.connection.dbapi_connection
     begun = connection.in_transaction()
-    if not begun:
-        raw.autocommit = True
-    with raw.cursor() as cursor:
+    with _errors_as_sqlalchemys(connection, raw), raw.cursor() as cursor:
+        if not begun:
+            raw.autocommit = True
         said = False
         take = f"SELECT pg_try_advisory{'_xact' if begun else ''}_lock(%s)"
         while cursor.execute(take, [RUNNER_LOCK]) or not cursor.fetchone()[0]:
@@ -257,8 +280,8 @@ def only_one(connection: Connection) -> Iterator[None]:
                 say(f"Another migration of this database is running{who[0] if who else ''}: waiting for it.")
                 said = True
             time.sleep(0.2 + random.random() * 0.3)  # noqa: S311
-    if not begun:
-        raw.autocommit = False
+        if not begun:
+            raw.autocommit = False
     if not is_command():
         yield
         return
@@ -284,20 +307,6 @@ def _wait(connection: Any) -> None:
         except KeyboardInterrupt as interrupt:
             _interrupts.append(interrupt)
             connection.cancel()  # the server then ends the statement with an error
-
-
-def same_type(
-    _: object, column: Column[Any], __: object, found: TypeEngine[Any], declared: TypeEngine[Any]
-) -> bool | None:
-    """For Alembic's compare_type: False where an adopted column's type does what the model's does."""
-    alike = any(isinstance(found, family) and isinstance(declared, family) for family in (Integer, String))
-    return False if alike and str(column.table) in OLD_TABLES else None
-
-
-def include_object(item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: object) -> bool:
-    """A team's own tables, and its own columns and indexes on the adopted tables, are not drift."""
-    table = getattr(item, "table", None)
-    return not (reflected and compare_to is None and (kind == "table" or str(table) in OLD_TABLES))
 
 
 def was_interrupted(error: BaseException | None) -> bool:
@@ -329,9 +338,10 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
         return f"Cannot connect to {place} of {source}: {message}."
     if code == "42501" and (denied := re.fullmatch("permission denied for (schema|database) (.+)", message)):
         kind, name = denied.groups()
+        privileges = "USAGE, CREATE" if kind == "schema" else "CREATE"
         return (
-            f"Role {url.username} may not create tables in {kind} {name}: as its owner run "
-            f"GRANT CREATE ON {kind.upper()} {name} TO {url.username}."
+            f"Role {url.username} may not use {kind} {name}, or not create anything in it: as its owner run "
+            f"GRANT {privileges} ON {kind.upper()} {ident(name)} TO {ident(url.username or '')}."
         )
     if code == "25006":
         return (

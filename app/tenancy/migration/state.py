@@ -16,6 +16,12 @@ FINISH_WITH: Final = {
 OLD_TABLES: Final = ("customers", "conversations")
 """The tables of revision 000, which adopts those of a live database as they are."""
 
+VERSION_TABLE: Final = "alembic_version"
+"""Where Alembic records the revision, unless `version_table` of alembic.ini names another table."""
+
+NEW_TABLES: Final = ("businesses", "whatsapp_numbers", "users", "user_businesses")
+"""The tables that revision 001 makes."""
+
 HAS_OLD_TABLES = "(to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL)"
 """SQL condition: one of them is there. What is asked of them costs nothing where none is: it is not even planned."""
 

@@ -33,6 +33,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from alembic import op
 from app.tenancy.migration.progress import heading, headings, running, say
+from app.tenancy.migration.state import VERSION_TABLE
 
 FIRST_TRY = "2s"
 """How long a try of a step waits for its first lock, behind which the bot does not queue."""
@@ -58,6 +59,7 @@ class Options:
 
 
 _together: ContextVar[list[str] | None] = ContextVar("together", default=None)
+_conditions: ContextVar[list[str] | None] = ContextVar("conditions", default=None)
 
 
 def options() -> Options:
@@ -203,6 +205,17 @@ def count(work: Callable[..., None]) -> int:
         impl.as_sql, impl.output_buffer = outer
 
 
+def conditions(work: Callable[..., None]) -> list[str]:
+    """The SQL conditions that are true once the steps of the work were carried out; it is thrown away, as by `count`."""
+    asked: list[str] = []
+    token = _conditions.set(asked)
+    try:
+        count(work)
+    finally:
+        _conditions.reset(token)
+    return [done for done in asked if done != ALWAYS]
+
+
 @contextmanager
 def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
     """Collect the operations of the block into one DO statement that asks the catalogue whether it is done.
@@ -221,6 +234,8 @@ def step(title: str, *, done: str, lock: str | None = None) -> Iterator[None]:
         sqlalchemy.exc.DBAPIError: a lock was not to be had for `-x lock-wait` seconds; the message is a
             sentence that names table, pid, user, age and query start.
     """
+    if (asked := _conditions.get()) is not None:
+        asked.append(done)
     impl = op.get_context().impl
     outer = impl.as_sql, impl.output_buffer, impl.dialect, impl.literal_binds
     body = StringIO()
@@ -402,6 +417,11 @@ class ScriptImpl(PostgresqlImpl):
         """An expression as a revision names it: the driver doubles %, and would again when it is executed."""
         return super().render_ddl_sql_expr(*expression, **kw).replace("%%", "%")
 
+    def adjust_reflected_dialect_options(self, reflected_object: Any, kind: str) -> dict[str, Any]:
+        """What is reflected of a CHECK, under the names that SQLAlchemy takes it by."""
+        options = super().adjust_reflected_dialect_options(reflected_object, kind)
+        return {key if key.startswith("postgresql_") else f"postgresql_{key}": v for key, v in options.items()}
+
     def compare_check_constraint(
         self, metadata_constraint: CheckConstraint, reflected_constraint: CheckConstraint
     ) -> ComparisonResult:
@@ -434,7 +454,7 @@ class ScriptImpl(PostgresqlImpl):
 
     def static_output(self, text: str) -> None:
         """Write a statement; the version table is made, and the first version recorded, where there is none."""
-        table = self.context_opts.get("version_table", "alembic_version")
+        table = self.context_opts.get("version_table", VERSION_TABLE)
         text = re.sub(rf"^CREATE TABLE (?={table} )", "CREATE TABLE IF NOT EXISTS ", text)
         first = rf"^(INSERT INTO {table} .*) VALUES \((.*?)\).*;"
         super().static_output(re.sub(first, rf"\1 SELECT \2 WHERE NOT EXISTS (SELECT FROM {table});", text))

@@ -6,20 +6,27 @@ The version table carries a mark, a CHECK that only this schema gives it: a `001
 from collections.abc import Iterable
 from typing import Any
 
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from alembic import op
 from app.tenancy.migration import ops
-from app.tenancy.migration.state import FINISH_WITH, MULTI, OLD_TABLES, ROLLING_BACK, SINGLE, STATE, UPGRADING
-from app.tenancy.migration.steps import emit, emit_statements, literal
+from app.tenancy.migration.state import (
+    FINISH_WITH,
+    MULTI,
+    NEW_TABLES,
+    OLD_TABLES,
+    ROLLING_BACK,
+    SINGLE,
+    STATE,
+    UPGRADING,
+)
+from app.tenancy.migration.steps import conditions, emit, emit_statements, literal, refuse
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
 
 MARK = "whatsapp_bot_schema"
 """Name of the CHECK that marks the version table as one of this schema."""
-
-NEW_TABLES = ("businesses", "whatsapp_numbers", "users", "user_businesses")
 
 UPGRADE_INTERRUPTED = f"an upgrade of this database was interrupted: {FINISH_WITH[UPGRADING]}, then roll back"
 ROLLBACK_INTERRUPTED = f"a rollback of this database was interrupted: {FINISH_WITH[ROLLING_BACK]}, then upgrade"
@@ -41,11 +48,15 @@ HAND_MADE = (
     "run python -m app.tenancy.repair"
 )
 ELSEWHERE = "{table} says %s, but the database is at %s: run alembic stamp %2$s, then the same command again"
+UNDONE = (
+    "nothing was stamped, for a step of {revision} was not carried out here: run alembic upgrade {revision}, which "
+    "carries out what is missing"
+)
 NOT_THERE = "nothing was stamped, for the database is not at %s: run alembic stamp %s"
 
-WIDENING = """SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
+WIDENING = f"""SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
                           FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
-                         WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
+                         WHERE tgrelid IN ({", ".join(f"to_regclass('{table}')" for table in OLD_TABLES)})
                            AND starts_with(tgname, 'widen_' || relname || '_')"""
 """SQL query of the columns beside which a wide one was begun (`migration.widen`), in one text, or NULL."""
 
@@ -77,6 +88,7 @@ def untrue(script: ScriptDirectory, table: str, recorded: str, move: str = "look
     def says(sentence: str, *values: str) -> str:
         return f"format({literal(sentence.format(table=table))}, {', '.join(values)})"
 
+    levels_of = ", ".join(f"({literal(revision)}, {level})" for revision, level in known.items())
     # What is lost is asked of the level that is, or is to be, recorded.
     level, name = (str(target), literal(("base", *REVISIONS)[target])) if move == "stamp" else ("level", "says")
     whose = f"""
@@ -84,7 +96,8 @@ def untrue(script: ScriptDirectory, table: str, recorded: str, move: str = "look
     WHEN unknown IS NOT NULL THEN {says(UNKNOWN, "unknown")}"""
     lost = f"""
     WHEN {level} > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN {says(LOST, name, "old_lost")}
-    WHEN {level} = 2 AND state IN ('{MULTI}', '{UPGRADING}') AND new_lost IS NOT NULL THEN {says(LOST, name, "new_lost")}
+    WHEN {level} = 2 AND state IN ('{MULTI}', '{UPGRADING}') AND new_lost IS NOT NULL
+    THEN {says(LOST, name, "new_lost")}
     WHEN {level} = 2 AND state = '{SINGLE}' AND new_lost IS NULL AND extended THEN {says(HAND_MADE, name)}"""
     true = f"""
     WHEN NOT CASE state WHEN '{SINGLE}' THEN level = 0 OR level = 1 AND at = '000'
@@ -108,20 +121,20 @@ END
                        WHEN state = '{UPGRADING}' OR has_old THEN '000' ELSE 'base' END AS at
           FROM (SELECT {STATE} AS state,
                        coalesce(nullif(array_to_string({recorded}, ', '), ''), 'nothing') AS says,
-                       coalesce((SELECT max(n) FROM (VALUES {", ".join(f"({literal(r)}, {n})" for r, n in known.items())}) AS known (id, n)
-                                  WHERE id = ANY ({recorded})), 0) AS level,
+                       coalesce((SELECT max(n) FROM (VALUES {levels_of}) AS known (id, n) WHERE id = ANY ({recorded})), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest({recorded}) AS id
                          WHERE id NOT IN ({", ".join(map(literal, known))})) AS unknown,
                        {ops.has_constraint(table, MARK)} AS marked,
                        {" OR ".join(map(ops.has_table, OLD_TABLES))} AS has_old,
-                       {ops.has_column("customers", "business_id")} AS extended,
+                       {ops.has_column(OLD_TABLES[0], "business_id")} AS extended,
                        ({WIDENING}) AS widening,
                        ({_lost(OLD_TABLES)}) AS old_lost,
                        ({_lost(NEW_TABLES)}) AS new_lost) AS asked) AS found)"""
 
 
 def _lost(tables: Iterable[str]) -> str:
-    return f"SELECT string_agg(name, ', ') FROM unnest('{{{','.join(tables)}}}'::text[]) AS name WHERE to_regclass(name) IS NULL"
+    names = f"unnest('{{{','.join(tables)}}}'::text[]) AS name"
+    return f"SELECT string_agg(name, ', ') FROM {names} WHERE to_regclass(name) IS NULL"
 
 
 def refuse_untrue(move: str, target: int = 0, *, purge: bool = False) -> None:
@@ -150,6 +163,18 @@ BEGIN
         RAISE EXCEPTION '%', refusal;
     END IF;
 END $version$""")
+
+
+def refuse_undone(revision: Script) -> None:
+    """Stop a stamp of a revision after ours where a step of it was not carried out.
+
+    Only one that is made of steps alone (`steps_only`) can be asked.
+    """
+    if revision.revision in REVISIONS or not getattr(revision.module, "steps_only", False):
+        return
+    sentence = literal(UNDONE.format(revision=revision.revision))
+    done = " AND ".join(f"({condition})" for condition in conditions(revision.module.upgrade))
+    refuse(f"CASE WHEN NOT ({done or 'true'}) THEN {sentence} END")
 
 
 def keep_mark(*, ctx: Any, step: Any, heads: set[str], run_args: object) -> None:
