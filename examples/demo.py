@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from app.db import session_scope, tenant_session
 from app.models import Business, User, UserBusiness, WhatsappNumber
 from app.tenancy.customers import find_or_create_customer
+from app.tenancy.environment import get_settings
 from app.tenancy.messages import Sender
 from app.tenancy.queries import record_answer, record_message
-from app.tenancy.settings import get_settings
 
 SHOPS: list[dict[str, Any]] = [
     {

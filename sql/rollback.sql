@@ -94,7 +94,8 @@ BEGIN
     WHEN NOT marked AND (level > 0 OR unknown IS NOT NULL) THEN format('alembic_version holds %s, which this schema did not record: if another Alembic did, set version_table = alembic_version_whatsapp in alembic.ini (docs/own-alembic.md); if none did, run alembic stamp --purge %s', says, at)
     WHEN unknown IS NOT NULL THEN format('alembic_version holds %s, which is no revision of this history: run the code that has it, or name the folder that has it in version_locations of alembic.ini', unknown)
     WHEN level > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, old_lost)
-    WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
+    WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL
+    THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
@@ -105,8 +106,7 @@ END
                        WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
           FROM (SELECT CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass('multi_tenant_rollback') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
                        coalesce(nullif(array_to_string(heads, ', '), ''), 'nothing') AS says,
-                       coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n)
-                                  WHERE id = ANY (heads)), 0) AS level,
+                       coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n) WHERE id = ANY (heads)), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest(heads) AS id
                          WHERE id NOT IN ('001', '000')) AS unknown,
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
@@ -202,8 +202,10 @@ SELECT concat_ws(E'\n',
 -- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
 SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
- WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped
+  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+ WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
+                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
+   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
 ),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
@@ -457,7 +459,11 @@ BEGIN
 END $close$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('multi_tenant_rollback') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (true)
 ) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;

@@ -91,7 +91,8 @@ BEGIN
     WHEN NOT marked AND (level > 0 OR unknown IS NOT NULL) THEN format('alembic_version holds %s, which this schema did not record: if another Alembic did, set version_table = alembic_version_whatsapp in alembic.ini (docs/own-alembic.md); if none did, run alembic stamp --purge %s', says, at)
     WHEN unknown IS NOT NULL THEN format('alembic_version holds %s, which is no revision of this history: run the code that has it, or name the folder that has it in version_locations of alembic.ini', unknown)
     WHEN level > 0 AND old_lost IS NOT NULL AND at <> 'base' THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, old_lost)
-    WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
+    WHEN level = 2 AND state IN ('many businesses', 'an upgrade was interrupted') AND new_lost IS NOT NULL
+    THEN format('the database is not at %s, for it has no table %s: restore it from a backup', says, new_lost)
     WHEN level = 2 AND state = 'one business' AND new_lost IS NULL AND extended THEN format('the database is not at %s, for its tables have no triggers, policies and privileges, as after create_all: run python -m app.tenancy.repair', says)
     WHEN NOT CASE state WHEN 'one business' THEN level = 0 OR level = 1 AND at = '000'
                         WHEN 'a rollback was interrupted' THEN level = 2 ELSE level > 0 END THEN format('alembic_version says %s, but the database is at %s: run alembic stamp %2$s, then the same command again', says, at)
@@ -102,8 +103,7 @@ END
                        WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
           FROM (SELECT CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass('multi_tenant_rollback') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
                        coalesce(nullif(array_to_string(heads, ', '), ''), 'nothing') AS says,
-                       coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n)
-                                  WHERE id = ANY (heads)), 0) AS level,
+                       coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n) WHERE id = ANY (heads)), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest(heads) AS id
                          WHERE id NOT IN ('001', '000')) AS unknown,
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
@@ -252,8 +252,10 @@ SELECT concat_ws(E'\n',
 -- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
 SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
- WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped
+  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+ WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
+                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
+   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
 ),
 (
 -- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
@@ -417,8 +419,9 @@ SELECT concat_ws(E'\n',
   WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
 (SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
-  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
-    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
+  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype
+    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'),
 (SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
    FROM pg_publication_tables JOIN untouched AS t ON tablename = relname AND schemaname = current_schema()),
 (SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
@@ -432,7 +435,7 @@ SELECT concat_ws(E'\n',
   WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND setrole <> 0 AND setting ILIKE 'timezone=%'
     AND split_part(lower(setting), '=', 2) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'),
 (SELECT string_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
-   FROM pg_proc WHERE EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
+   FROM pg_proc WHERE proconfig IS NOT NULL AND EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
 (SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
                to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
                CASE WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)
@@ -522,8 +525,10 @@ SELECT concat_ws(E'\n',
 -- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
 SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
                        ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid JOIN pg_type AS t ON atttypid IN (t.oid, t.typarray)
- WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relkind IN ('r', 'p', 'm') AND t.typtype = 'c' AND NOT attisdropped
+  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+ WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
+                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
+   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
 ),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
@@ -840,8 +845,7 @@ SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the
     IF true THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
--- What the two roles could do, whether they can be granted, and who would come in through them. A sentence a line.
--- Inputs: strangers, a query of app/tenancy/migration/access.py (role, database, closing); those of 001_new_strangers.sql.
+-- What the two roles could do, whether they can be granted, and what could be planted here. A sentence a line.
 SELECT concat_ws(E'\n',
 (SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
@@ -866,8 +870,34 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
 ) END
  HAVING count(*) > 0),
 
--- Roles belong to the whole server: whoever joins them for one database must not come into another.
-(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not: run %3$s;',
+(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
+               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
+   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
+  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
+ HAVING count(*) > 0),
+-- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
+(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
+               nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
+   FROM pg_namespace CROSS JOIN LATERAL aclexplode(nspacl) AS acl LEFT JOIN pg_roles ON pg_roles.oid = grantee
+  CROSS JOIN LATERAL (
+      SELECT (SELECT format('; GRANT CREATE ON SCHEMA %I TO %s', nspname, string_agg(quote_ident(rolname), ', ' ORDER BY rolname))
+                FROM pg_roles AS maker
+               WHERE NOT rolsuper AND maker.oid <> nspowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
+                 AND (rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid AND relowner = maker.oid)
+                      OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = pg_namespace.oid AND proowner = maker.oid)) HAVING count(*) > 0) AS keep) AS k
+  WHERE nspname = current_schema() AND privilege_type = 'CREATE' AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
+  GROUP BY nspname, keep)
+) AS sentences
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service'))) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- Roles belong to the whole server: whoever joined them for another database must not come into this one.
+-- Input: strangers, a query of app/tenancy/migration/access.py (role, database, closing).
+SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not: run %3$s;',
                string_agg(role, ', ' ORDER BY role), min(database), min(closing))
    FROM (SELECT format('%I', member.rolname) AS role, format('%I', here.datname) AS database, concat(format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', here.datname),
        (SELECT string_agg(format(', %I', g.rolname), '') FROM aclexplode(here.datacl) AS open
@@ -898,8 +928,18 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
                 WHERE open.privilege_type = 'CONNECT' AND coalesce(g.rolname IN ('app_tenant', 'app_service'), true))
    AND NOT EXISTS (SELECT FROM aclexplode(coalesce(here.datacl, acldefault('d', here.datdba))) AS named JOIN pg_roles AS g ON g.oid = named.grantee
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
-                      AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0),
-(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
+                      AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF EXISTS (
+    SELECT FROM pg_shdepend JOIN pg_database AS d ON d.oid = dbid
+     WHERE refclassid = 'pg_authid'::regclass AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))
+       AND datname <> current_database()) THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- And whoever joins them for this database must not come into another. Inputs: those of 001_new_strangers.sql.
+SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
                string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
    FROM (
 
@@ -930,26 +970,7 @@ SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS datab
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(joins.oid, g.oid, 'USAGE'))
 
-) AS stranger HAVING count(*) > 0),
-(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
-               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
-   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
-    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
- HAVING count(*) > 0),
--- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
-(SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
-               nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
-   FROM pg_namespace CROSS JOIN LATERAL aclexplode(nspacl) AS acl LEFT JOIN pg_roles ON pg_roles.oid = grantee
-  CROSS JOIN LATERAL (
-      SELECT (SELECT format('; GRANT CREATE ON SCHEMA %I TO %s', nspname, string_agg(quote_ident(rolname), ', ' ORDER BY rolname))
-                FROM pg_roles AS maker
-               WHERE NOT rolsuper AND maker.oid <> nspowner AND rolname NOT IN ('app_tenant', 'app_service', 'anon', 'authenticated')
-                 AND (rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid AND relowner = maker.oid)
-                      OR EXISTS (SELECT FROM pg_proc WHERE pronamespace = pg_namespace.oid AND proowner = maker.oid)) HAVING count(*) > 0) AS keep) AS k
-  WHERE nspname = current_schema() AND privilege_type = 'CREATE' AND (grantee = 0 OR rolname IN ('app_tenant', 'app_service', 'anon', 'authenticated'))
-  GROUP BY nspname, keep)
-) AS sentences
+) AS stranger HAVING count(*) > 0
 )
         ]::text[], E'\n'), E'\n');
     END IF;
@@ -1189,7 +1210,7 @@ CREATE TABLE customers (
     age INTEGER, 
     created_at TIMESTAMP WITHOUT TIME ZONE NOT NULL, 
     updated_at TIMESTAMP WITHOUT TIME ZONE NOT NULL, 
-    CONSTRAINT customers_pkey PRIMARY KEY (id)
+    PRIMARY KEY (id)
 );
 
 CREATE UNIQUE INDEX ix_customers_whatsapp_id ON customers (whatsapp_id);
@@ -1201,7 +1222,7 @@ CREATE TABLE conversations (
     role VARCHAR(20) NOT NULL, 
     timestamp TIMESTAMP WITHOUT TIME ZONE NOT NULL, 
     created_at TIMESTAMP WITHOUT TIME ZONE NOT NULL, 
-    CONSTRAINT conversations_pkey PRIMARY KEY (id)
+    PRIMARY KEY (id)
 );
 
 CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id);
@@ -1284,7 +1305,11 @@ BEGIN
 END $close$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('multi_tenant_rollback') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('multi_tenant_rollback') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (true)
 ) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
@@ -1551,7 +1576,8 @@ CREATE OR REPLACE FUNCTION current_business_id() RETURNS uuid LANGUAGE sql STABL
     AS $function$ SELECT NULLIF(current_setting('app.business_id', true), '')::uuid $function$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON FUNCTION current_business_id() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('current_business_id()') AND grantee <> proowner GROUP BY grantee
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT 'FUNCTION' AS kind, oid::regprocedure::text AS name, proowner AS owner, coalesce(proacl, acldefault('f', proowner)) AS acl FROM pg_proc WHERE oid = to_regprocedure('current_business_id()')) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner
 ) AS s (statement)), ''); END $statements$;
 
 CREATE OR REPLACE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
@@ -1572,7 +1598,8 @@ BEGIN
 END $function$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('REVOKE ALL ON FUNCTION set_updated_at() FROM %s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM pg_proc CROSS JOIN aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE pg_proc.oid = to_regprocedure('set_updated_at()') AND grantee <> proowner GROUP BY grantee
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT 'FUNCTION' AS kind, oid::regprocedure::text AS name, proowner AS owner, coalesce(proacl, acldefault('f', proowner)) AS acl FROM pg_proc WHERE oid = to_regprocedure('set_updated_at()')) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner
 ) AS s (statement)), ''); END $statements$;
 
 GRANT EXECUTE ON FUNCTION current_business_id() TO app_tenant, app_service;
@@ -1594,7 +1621,11 @@ SELECT format('CREATE TRIGGER set_updated_at BEFORE UPDATE ON businesses FOR EAC
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('businesses') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('businesses') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (to_regnamespace('multi_tenant_archive') IS NULL)
 ) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE businesses ENABLE ROW LEVEL SECURITY;
@@ -1611,7 +1642,7 @@ SELECT format('GRANT SELECT, UPDATE (name, business_type, settings) ON businesse
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'businesses', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'businesses', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON businesses TO app_service;
@@ -1624,7 +1655,11 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('whatsapp_numbers') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('whatsapp_numbers') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('whatsapp_numbers') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (to_regnamespace('multi_tenant_archive') IS NULL)
 ) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE whatsapp_numbers ENABLE ROW LEVEL SECURITY;
@@ -1641,7 +1676,7 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON whatsapp_nu
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'whatsapp_numbers', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'whatsapp_numbers', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -1658,13 +1693,17 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('users') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('users') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('users') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (to_regnamespace('multi_tenant_archive') IS NULL)
 ) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('CREATE POLICY app_tenant ON users TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'is_colleague(id)' ELSE 'EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))' END)
+SELECT format('CREATE POLICY app_tenant ON users TO app_tenant USING (%1$s) WITH CHECK (%1$s)', CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN 'EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = current_business_id())' ELSE 'EXISTS (SELECT FROM user_businesses AS member WHERE member.user_id = users.id AND member.business_id = (SELECT current_business_id()))' END)
 ) AS s (statement)), ''); END $statements$;
 
 CREATE POLICY app_service ON users TO app_service USING (true) WITH CHECK (true);
@@ -1675,7 +1714,7 @@ SELECT format('GRANT SELECT (id, email, full_name, is_active, created_at, update
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'users', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'users', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON users TO app_service;
@@ -1688,7 +1727,11 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('user_businesses') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (to_regnamespace('multi_tenant_archive') IS NULL)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('user_businesses') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('user_businesses') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (to_regnamespace('multi_tenant_archive') IS NULL)
 ) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE user_businesses ENABLE ROW LEVEL SECURITY;
@@ -1705,7 +1748,7 @@ SELECT format('GRANT SELECT, UPDATE (role), DELETE ON user_businesses TO app_ten
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'user_businesses', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (to_regnamespace('multi_tenant_archive') IS NULL OR NOT has_table_privilege('app_tenant', 'user_businesses', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_businesses TO app_service;
@@ -1718,7 +1761,11 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_service', oid::regclass) FROM (
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-WITH there AS (SELECT pg_class.* FROM pg_class WHERE oid = to_regclass('alembic_version') UNION SELECT s.* FROM pg_depend JOIN pg_class AS s ON s.oid = objid AND relkind = 'S' WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i')) SELECT format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, there.oid::regclass, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) FROM there CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(relacl) UNION SELECT grantee FROM pg_attribute CROSS JOIN aclexplode(attacl) WHERE attrelid = there.oid) AS held WHERE grantee <> relowner AND (true)
+SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+  FROM (SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name, relowner AS owner, acl
+  FROM pg_class AS c CROSS JOIN LATERAL (
+           SELECT relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS part
+ WHERE c.oid = to_regclass('alembic_version') OR relkind = 'S' AND c.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = to_regclass('alembic_version') AND deptype IN ('a', 'i'))) AS o CROSS JOIN LATERAL aclexplode(acl) WHERE grantee <> owner AND (true)
 ) AS s (statement)), ''); END $statements$;
 
 ALTER TABLE alembic_version ENABLE ROW LEVEL SECURITY;
@@ -2155,7 +2202,7 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON customers T
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'customers', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'customers', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
@@ -2494,7 +2541,7 @@ SELECT format('GRANT SELECT, INSERT (%1$s), UPDATE (%1$s), DELETE ON conversatio
    AND attname NOT IN ('id', 'created_at') AND attgenerated = '' AND attidentity = ''
    AND NOT EXISTS (SELECT FROM pg_attrdef
                      JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refclassid = 'pg_class'::regclass
-                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'conversations', 'SELECT'))
+                     JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)) AS c WHERE (true) HAVING count(*) > 0 AND (true OR NOT has_table_privilege('app_tenant', 'conversations', 'SELECT'))
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (

@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from alembic import command
 from app.db import get_engine
+from app.tenancy.environment import get_settings
 from app.tenancy.migration.catalogue import catalogue as read_catalogue
-from app.tenancy.settings import get_settings
 
 ROOT = Path(__file__).parent.parent
 LEGACY = Path(__file__).parent / "legacy"

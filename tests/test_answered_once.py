@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
+from app.db import business_scope, get_engine, rolled_back_at_the_end
 from app.models import Business, Conversation, WhatsappNumber
 from app.tenancy.queries import ANSWER_TIME, BeingAnsweredError
 from tests.deliveries import NUMBER, from_both, message
 from tests.handler import Handler
-from tests.support import engine_of, execute, rows
+from tests.support import DEFAULT_ID, engine_of, environment, execute, plain, rows
 
 HELLO = from_both(message(wamid="wamid.1", text={"body": "Hola"}))
 ANSWERS = "SELECT message FROM conversations WHERE role = 'assistant' ORDER BY id"
@@ -129,3 +130,44 @@ def test_of_two_deliveries_that_take_over_at_once_one_answers(shop: URL, handle:
         assert sorted(future.result(30) for future in ended) == [False, True]
     assert rows(shop, ANSWERS) == [("the second",)]
     assert len(handle.sent) == 1
+
+
+def all_of_it(shop: URL, handle: Handler) -> None:
+    """A failure, a delivery that takes over, and one too many."""
+    stored(handle)
+    assert handle(HELLO, lambda _: "the second") == ["the second"]
+    assert handle(HELLO, lambda _: "the third") == []
+
+
+def test_a_login_that_owns_nothing_takes_over(shop: URL, handle: Handler) -> None:
+    """A tenant may not set created_at; the login may, which finds the business of a number."""
+    login = f"bot_{shop.database}"
+    execute(
+        shop,
+        f"CREATE ROLE {login} LOGIN",
+        f"GRANT app_tenant, app_service TO {login}",
+        f"GRANT CONNECT ON DATABASE {shop.database} TO {login}",
+    )
+    try:
+        with environment(DATABASE_URL=plain(shop.set(username=login))):
+            all_of_it(shop, handle)
+            assert refused_now(shop, handle)
+            get_engine().dispose()
+    finally:
+        execute(shop, f"DROP OWNED BY {login}", f"DROP ROLE {login}")
+
+
+def refused_now(shop: URL, handle: Handler) -> bool:
+    """Whether a delivery is refused where another has taken over, and has no answer yet."""
+    execute(shop, "DELETE FROM conversations WHERE role = 'assistant'", "UPDATE conversations SET created_at = now()")
+    return refused(handle)
+
+
+def test_within_a_scope_and_within_the_transaction_of_a_test_it_is_the_same(shop: URL, handle: Handler) -> None:
+    business = str(rows(shop, "SELECT id FROM businesses WHERE name = 'Barbería'")[0][0])
+    with rolled_back_at_the_end(), business_scope(business):
+        all_of_it(shop, handle)
+    assert rows(shop, ANSWERS) == []
+    with business_scope(DEFAULT_ID):
+        all_of_it(shop, handle)
+    assert rows(shop, ANSWERS) == [("the second",)]

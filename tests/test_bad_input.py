@@ -234,3 +234,12 @@ def test_tables_that_hold_rows_are_not_dropped(canonical: URL) -> None:
     assert held(canonical, "customers", "conversations") == before
     assert run_alembic(plain(canonical), "-x", "drop-data=yes", "downgrade", "base").returncode == 0
     assert scalar(canonical, "SELECT to_regclass('customers')") is None
+
+
+def test_a_search_path_that_names_nothing(canonical: URL) -> None:
+    execute(canonical, f"ALTER DATABASE {canonical.database} SET search_path TO nowhere")
+    done = run_alembic(canonical, "upgrade", "head")
+    assert done.returncode != 0
+    assert "names no schema that is there" in done.stderr
+    execute(canonical, *re.findall(r"or run (ALTER DATABASE \w+ RESET search_path)", done.stderr))
+    migrate(canonical)

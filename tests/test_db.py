@@ -26,7 +26,7 @@ from app.db import (
     session_scope,
 )
 from app.models import Business
-from app.tenancy.settings import Settings, get_settings
+from app.tenancy.environment import Settings, get_settings
 from tests.support import environment, plain, rows
 
 POOLER_TAKES = {"user", "database", "client_encoding", "application_name"}

@@ -13,8 +13,8 @@ from sqlalchemy import URL
 from app.db import get_engine
 from app.models import Base
 from app.models.settings import BusinessSettings
+from app.tenancy.environment import Settings
 from app.tenancy.migration.steps import Options
-from app.tenancy.settings import Settings
 from tests.conftest import TOKEN_KEY, MakeDatabase
 from tests.documents import PLACEHOLDER, blocks, clone, documents, shell
 from tests.support import (

@@ -222,17 +222,21 @@ def test_an_empty_database_has_no_ids(empty: URL) -> None:
 def test_only_the_owner_may(canonical: URL) -> None:
     user = canonical.set(username="widen_reader")
     execute(canonical, "DROP ROLE IF EXISTS widen_reader", "CREATE ROLE widen_reader LOGIN PASSWORD 'x'")
+    execute(canonical, 'DROP ROLE IF EXISTS "widen-owner"', 'CREATE ROLE "widen-owner"')
     try:
         execute(
             canonical,
             f"GRANT CONNECT ON DATABASE {canonical.database} TO widen_reader",
             "GRANT CREATE ON SCHEMA public TO widen_reader",
             "GRANT SELECT ON customers, conversations TO widen_reader",
+            'ALTER TABLE customers OWNER TO "widen-owner"',
         )
         with pytest.raises(CommandError) as refused:
             widen(user.set(password="x"))
         assert "role widen_reader does not own table customers: do this as its owner" in str(refused.value)
-        assert "does not own sequence customers_id_seq; as an administrator: run GRANT" in str(refused.value)
+        grant = 'as an administrator: run GRANT "widen-owner" TO widen_reader;'
+        assert f"does not own sequence customers_id_seq; {grant}" in str(refused.value)
         assert types(canonical) == ["integer", "integer"]
     finally:
+        execute(canonical, 'REASSIGN OWNED BY "widen-owner" TO CURRENT_USER', 'DROP ROLE "widen-owner"')
         execute(canonical, "DROP OWNED BY widen_reader", "DROP ROLE widen_reader")

@@ -11,8 +11,9 @@ SELECT concat_ws(E'\n',
   WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
 (SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
-  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
-    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
+  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype
+    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'),
 (SELECT string_agg(format('look at the function %s: customers and conversations get more columns and their times a zone, which a list of columns for a whole row, or RETURN QUERY of a timestamp, does not fit', p.oid::regprocedure), E'\n' ORDER BY proname)
    FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
   WHERE l.lanname NOT IN ('sql', 'c', 'internal') AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND prorettype <> 'trigger'::regtype
@@ -32,7 +33,7 @@ SELECT concat_ws(E'\n',
   WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND setrole <> 0 AND setting ILIKE 'timezone=%'
     AND split_part(lower(setting), '=', 2) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'),
 (SELECT string_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
-   FROM pg_proc WHERE EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
+   FROM pg_proc WHERE proconfig IS NOT NULL AND EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
 (SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
                to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
                CASE WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)

@@ -90,6 +90,9 @@ NO_MEMORY = (
     "alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000"
 )
 MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
+HAVE_MEMBERS = (
+    "EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service')))"
+)
 ONE_BUSINESS_ONLY = "this database is being rolled back to one business"
 """Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""
 REWRITTEN_AT_ONCE = 8 * 1024 * 1024
@@ -109,6 +112,8 @@ def check_upgrade() -> None:
         refuse(lines(check), when=HAS_OLD_TABLES)
     for check in ("check_names", "check_time_zone", "check_roles"):
         refuse(lines(check))
+    refuse(lines("check_strangers"), when=HAVE_MEMBERS)
+    refuse(lines("check_new_strangers"), when=access.USED_ELSEWHERE)
     for table in COLUMNS:
         try_times(table, NAIVE, "timestamptz", when=has_table(table))
     both = " AND ".join((*(has_table(table) for table in COLUMNS), f"NOT {has_column('customers', 'business_id')}"))

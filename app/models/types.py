@@ -190,7 +190,7 @@ def token_keys() -> list["Fernet"]:
     """
     from cryptography.fernet import Fernet
 
-    from app.tenancy.settings import get_settings
+    from app.tenancy.environment import get_settings
 
     configured = get_settings().access_token_keys
     keys = [key.strip() for key in configured.split(",") if key.strip()]

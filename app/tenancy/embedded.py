@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 
 from sqlalchemy import URL
 
-from app.tenancy.settings import env_files, project_folder
+from app.tenancy.environment import env_files, project_folder
 
 
 class EmbeddedServerError(RuntimeError):

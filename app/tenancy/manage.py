@@ -12,8 +12,8 @@ from typing import Any
 from app.db import get_engine, session_scope
 from app.tenancy import businesses as admin
 from app.tenancy import personal_data
+from app.tenancy.environment import import_models
 from app.tenancy.errors import exit_status
-from app.tenancy.settings import import_models
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"
 PASSWORD_VARIABLE = "USER_PASSWORD"

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -181,7 +180,8 @@ def answering(session: Session, message: Conversation, is_new: bool) -> Iterator
     Index: conversations_pkey.
     """
     session.commit()
-    if not is_new and not _set_created_at(session, message, func.now(), Conversation.created_at + ANSWER_TIME):
+    long_ago = func.now() - ANSWER_TIME
+    if not is_new and not _set_created_at(session, message, func.now(), Conversation.created_at <= long_ago):
         raise BeingAnsweredError(
             "The message is being answered by another delivery of the same webhook: answer Meta with status 500, and it "
             "delivers again."
@@ -191,18 +191,16 @@ def answering(session: Session, message: Conversation, is_new: bool) -> Iterator
     except BaseException:
         with suppress(SQLAlchemyError):
             session.rollback()
-            _set_created_at(session, message, Conversation.created_at - ANSWER_TIME)
+            _set_created_at(session, message, long_ago)
         raise
 
 
 def _set_created_at(
-    session: Session, message: Conversation, value: ColumnElement[datetime], not_before: Any = None
+    session: Session, message: Conversation, moment: ColumnElement[datetime], *conditions: ColumnElement[bool]
 ) -> bool:
-    """Change the message's `created_at`, as the login; not before a moment. Whether it was changed."""
-    change = update(Conversation).where(Conversation.business_id == message.business_id, Conversation.id == message.id)
-    if not_before is not None:
-        change = change.where(not_before <= func.now())
-    changed = change.values(created_at=value).returning(Conversation.id)
+    """Set the message's `created_at` as the login, and commit. Whether the row was there and met the conditions."""
+    here = (Conversation.business_id == message.business_id, Conversation.id == message.id)
+    change = update(Conversation).where(*here, *conditions).values(created_at=moment).returning(Conversation.id)
     with business_scope(None), BusinessSession(session.bind) as beyond, beyond.begin():
-        found = beyond.scalars(changed, execution_options={"synchronize_session": False})
-        return found.one_or_none() is not None
+        changed = beyond.scalars(change, execution_options={"synchronize_session": False})
+        return changed.one_or_none() is not None

@@ -11,37 +11,33 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.db import command_engine, parse_url
 from app.tenancy.embedded import embedded_url
+from app.tenancy.environment import alembic_config, project_folder, version_table
 from app.tenancy.errors import exit_status, reason
 from app.tenancy.migration.progress import timed
 from app.tenancy.migration.state import OLD_TABLES
-from app.tenancy.restore import BackupError, Restored, libpq, restore, run_program
-from app.tenancy.settings import alembic_config, project_folder, version_table
+from app.tenancy.rehearsed_bot import Bot, Sample, sample_of
+from app.tenancy.restore import Restored, libpq, printable, restore, run_program
+from app.tenancy.script import BackupError
 
 PREFIX = "whatsapp-bot-rehearsal-"
 """Of the folder of a rehearsal; the process's id follows, by which the next one finds what a killed one left."""
 
 KEPT = "whatsapp-bot-kept-rehearsal-"
 """Of a folder that is to be kept, which no other rehearsal removes."""
-
-BOT = "rehearsal-bot"
-"""The whatsapp_id under which the rehearsal's bot writes; its rows are deleted before rows are compared."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -57,54 +53,15 @@ class Findings:
     notices: list[str] = field(default_factory=list)
     steps: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    bot: dict[str, "Bot"] = field(default_factory=dict)
+    bot: dict[str, Bot] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """The tables that took no copy of a row before the upgrade, and why."""
+    not_compared: set[str] = field(default_factory=set)
+    """The tables that a trigger wrote when the bot wrote."""
     size: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     stopped: str = ""
-
-
-class Bot(threading.Thread):
-    """The single-business bot: writes and reads as it did before, and remembers its longest wait, in seconds."""
-
-    def __init__(self, dsn: str) -> None:
-        super().__init__(daemon=True)
-        self.connection = psycopg2.connect(dsn)
-        self.connection.autocommit = True
-        self.longest, self.served, self.errors, self.peak = 0.0, 0, [], 0  # type: float, int, list[str], int
-        self.finished = threading.Event()
-
-    def run(self) -> None:
-        while not self.finished.wait(0.01):
-            start = time.perf_counter()
-            try:
-                self._serve()
-                self.served += 1
-            except psycopg2.Error as error:
-                self.errors.append(" ".join(str(error).split()))
-            self.longest = max(self.longest, time.perf_counter() - start)
-            if self.served % 50 == 0:
-                with self.connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_database_size(current_database())")
-                    (size,) = cursor.fetchone() or (0,)
-                    self.peak = max(self.peak, size)
-
-    def _serve(self) -> None:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT id, name FROM customers WHERE whatsapp_id = %s", [BOT])
-            if cursor.fetchone() is None:
-                cursor.execute(
-                    "INSERT INTO customers (whatsapp_id, name, created_at, updated_at) VALUES (%s, '', %s, %s)",
-                    [BOT, now, now],
-                )
-            cursor.execute(
-                "INSERT INTO conversations (whatsapp_id, message, role, timestamp, created_at) "
-                "VALUES (%s, '', 'user', %s, %s)",
-                [BOT, now, now],
-            )
-            cursor.execute("SELECT * FROM conversations WHERE whatsapp_id = %s ORDER BY timestamp DESC LIMIT 10", [BOT])
-            cursor.fetchall()
 
 
 ALEMBIC = """
@@ -169,6 +126,7 @@ class Rehearsal:
         self.url, self.backups, self.folder, self.alembic = url, backups, folder, alembic
         self.engine: Engine = command_engine(url)
         self.found = Findings()
+        self.sample = Sample()
 
     def run(self) -> Findings:
         """Restore, check, upgrade, compare, roll back, compare, and upgrade again.
@@ -193,6 +151,8 @@ class Rehearsal:
         self.found.notices = [line.strip() for line in said if line.startswith("  ")]
         columns = self._columns()
         before, schema = self._values(columns), self._schema()
+        self.sample = sample_of(libpq(self.url))
+        self.found.refused = self.sample.refused
         indexes = self._index_size()
         self._phase("upgrade", "upgrade", "heads")
         self.found.size["indexes"] = self._index_size() - indexes
@@ -211,7 +171,7 @@ class Rehearsal:
 
     def _phase(self, name: str, *command: str) -> None:
         say(f"Running the {name} while a single-business bot writes")
-        bot = Bot(libpq(self.url))
+        bot = Bot(libpq(self.url), self.sample)
         bot.start()
         start = time.perf_counter()
         try:
@@ -220,9 +180,7 @@ class Rehearsal:
             self.found.seconds[name] = time.perf_counter() - start
             bot.finished.set()
             bot.join()
-            bot.connection.close()
-            self._sql(f"DELETE FROM conversations WHERE whatsapp_id = '{BOT}'")
-            self._sql(f"DELETE FROM customers WHERE whatsapp_id = '{BOT}'")
+            bot.leave()
         self.found.steps[name] = [*filter(None, map(timed, said))]
         self.found.bot[name] = bot
 
@@ -254,11 +212,16 @@ class Rehearsal:
         return columns
 
     def _values(self, columns: dict[str, list[str]]) -> dict[str, tuple[int, str]]:
-        """Rows and a fingerprint of every table: equal where every value of every row is."""
+        """Rows and a fingerprint of every table, without the bot's rows: equal where every value of every row is."""
         values = {}
         for table, names in columns.items():
             row = f"hashtextextended(ROW({', '.join(names)})::text, 0)"
-            values[table] = self._row(f"SELECT count(*), coalesce(sum({row}), 0)::text FROM {table}")
+            query = f"SELECT count(*), coalesce(sum({row}), 0)::text FROM {table}"
+            if table in OLD_TABLES:
+                of = self.sample.whatsapp_id
+                values[table] = self._row(query.replace("%", "%%") + " WHERE whatsapp_id <> %s", of)
+            else:
+                values[table] = self._row(query)
         return values
 
     def _schema(self) -> list[str]:
@@ -275,8 +238,11 @@ class Rehearsal:
         return schema
 
     def _compare(self, after: str, before: dict[str, tuple[int, str]], now: dict[str, tuple[int, str]]) -> None:
+        written = {table for bot in self.found.bot.values() for table in bot.written}
         for table, value in before.items():
-            if now[table] != value:
+            if table not in OLD_TABLES and table in written:
+                self.found.not_compared.add(table)
+            elif now[table] != value:
                 self.found.differences.append(
                     f"after {after}: {table} has other rows ({value[0]:,}, now {now[table][0]:,})"
                 )
@@ -291,9 +257,11 @@ class Rehearsal:
         with self.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
-    def _row(self, query: str) -> Any:
+    def _row(self, query: str, *parameters: str) -> Any:
+        """The only row of a query; names in it may hold % and :, which mean something only beside parameters."""
+        options = {"no_parameters": not parameters}
         with self.engine.connect() as connection:
-            return tuple(connection.execute(text(query)).one())
+            return tuple(connection.exec_driver_sql(query, parameters, execution_options=options).one())
 
     def _one(self, query: str) -> Any:
         return self._row(query)[0]
@@ -344,6 +312,14 @@ def report(found: Findings, backups: list[Path]) -> str:
             f"- Disk: {_mb(found.size['before'])} before, {_mb(found.size['after'])} after the upgrade "
             f"({_mb(found.size['indexes'])} more of indexes), {_mb(max(peak, found.size['after']))} at most"
         )
+    for table, why in found.refused.items():
+        lines.append(
+            f"- The bot wrote no rows into {table}: a copy of a row was refused before the upgrade, too: {why}"
+        )
+    if found.not_compared:
+        lines.append(
+            f"- Not compared, for your triggers wrote there meanwhile: {', '.join(sorted(found.not_compared))}"
+        )
     if slow := sorted(found.steps.get("upgrade", []), key=lambda step: -step[1])[:5]:
         lines += ["", "Longest steps of the upgrade:", "", *(f"- {title}: {seconds:.2f} s" for title, seconds in slow)]
     if found.notices:
@@ -351,12 +327,12 @@ def report(found: Findings, backups: list[Path]) -> str:
     if found.differences and works:
         lines += ["", "What the rollback gives back differently:", "", *(f"- `{d}`" for d in found.differences[:10])]
     if found.restored.left_out:
-        lines += ["", "What of the backup was left out, for this server does not have what it needs:", ""]
+        lines += ["", "What of the backup was left out:", ""]
         lines += [f"- {message}" for message in found.restored.left_out[:10]]
         if (more := len(found.restored.left_out) - 10) > 0:
             lines.append(f"- and {more} more")
     if found.restored.roles:
-        lines += ["", f"Roles created for the rehearsal: {', '.join(found.restored.roles)}."]
+        lines += ["", f"Roles created for the rehearsal: {', '.join(map(printable, found.restored.roles))}."]
     lines += [
         "",
         "The server's own settings are not in a backup: the rehearsal takes its TimeZone for UTC, and ran as a superuser.",

@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import command_engine, database_url
 from app.tenancy.declared import declared
+from app.tenancy.environment import alembic_config, import_models
 from app.tenancy.errors import exit_status
 from app.tenancy.migration import runner
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
-from app.tenancy.settings import alembic_config, import_models
 
 
 def run(config: Config, *, dry_run: bool = False, lock_wait: float = Options.lock_wait) -> Outcome:

@@ -1,4 +1,7 @@
-"""Restores a backup of pg_dump, in any of its formats, and says what of it could not be restored."""
+"""Restores a backup of pg_dump, in any of its formats, and says what of it could not be restored.
+
+No psql runs: `app.tenancy.script` reads the backup, and only statements that stay within the database are sent to it.
+"""
 
 import gzip
 import os
@@ -7,22 +10,19 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO
 
-from sqlalchemy import URL, Connection, text
+import psycopg2
+from psycopg2.sql import SQL, Identifier
+from sqlalchemy import URL
 
-from app.db import command_engine
 from app.tenancy.migration.state import OLD_TABLES
-
-BYPASS = ("service_role", "supabase_admin", "supabase_auth_admin", "supabase_storage_admin", "supabase_read_only_user")
-"""Roles that bypass row level security on Supabase."""
-
-
-class BackupError(RuntimeError):
-    """The backup cannot be restored; the message says why, in one sentence."""
+from app.tenancy.script import BackupError, Statement, Verdict, heading, judge, read
 
 
 @dataclass
@@ -31,11 +31,9 @@ class Restored:
 
     schema: str = "public"
     roles: list[str] = field(default_factory=list)
-    """Roles that the backup names; they were created without a password or a login."""
+    """Roles that the backup names and the server lacked; they were created without a password, a login or attributes."""
     left_out: list[str] = field(default_factory=list)
-    """What PostgreSQL refused, each once, such as an extension that this server does not have."""
-    lost: list[str] = field(default_factory=list)
-    """Those refusals that keep rows of the two tables away."""
+    """What PostgreSQL refused or a rehearsal does not run, each once and with its reason."""
 
 
 def binary(name: str) -> str:
@@ -58,9 +56,9 @@ def libpq(url: URL) -> str:
 
 
 def run_program(name: str, url: URL, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run psql or pg_dump on a database, and return what they said; the caller looks at the exit status.
+    """Run a program of PostgreSQL on a database, and return what it said; the caller looks at the exit status.
 
-    The password is in their environment: others on the machine can read the arguments of a program.
+    The password is in its environment: others on the machine can read the arguments of a program.
 
     Raises:
         BackupError: the program is not installed.
@@ -83,34 +81,50 @@ def restore(backups: list[Path], url: URL, scratch: Path) -> Restored:
     """Restore the backups, in their order, into an empty database.
 
     Of an archive only the rows of the schema with the two tables are restored; the objects of the others are, for
-    functions and policies may need them. A plain script is run whole. What this server refuses is left out and named.
-    Roles that are missing are created, for grants and policies name them.
+    functions and policies may need them. Of a plain script all is. What this server refuses, and what could reach
+    beyond the database, is left out and named. Roles that are missing are created, for grants and policies name them.
+    Everything is read once before anything connects.
 
     Args:
         backups: plain SQL (also .gz), custom, directory or tar format; several for a backup in parts.
-        url: the database, as a superuser.
+        url: the database.
         scratch: an empty folder for what is unpacked.
 
     Raises:
         BackupError: a file cannot be read, the two tables are not in it, or they could not be restored whole.
     """
-    result = Restored()
-    for number, backup in enumerate(backups):
-        kind = _kind(backup)
-        script = scratch / f"{number}.sql"
-        if kind == "archive":
-            _unpack(backup, script)
-        else:
-            script = _plain(backup, script, kind)
-        _create_roles(url, script, result)
-        _run_script(url, script, result)
-        if script.parent == scratch:
-            script.unlink()
-    with command_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
-        result.schema = _check(connection, result)
-        quoted = connection.scalar(text("SELECT quote_ident(:schema)"), {"schema": result.schema})
-        connection.exec_driver_sql(f"ALTER DATABASE {url.database} SET search_path TO {quoted}")
-    return result
+    unpacked = []
+    try:
+        for number, backup in enumerate(backups):
+            script = scratch / f"{number}.sql"
+            unpacked.append(script)
+            unpacked[-1] = _unpack(backup, script)
+            with _opened(unpacked[-1]) as content:
+                for statement in read(content, backup.name):
+                    judge(statement)
+        with _Restorer(url) as restorer:
+            for backup, script in zip(backups, unpacked, strict=True):
+                restorer.restore(script, backup.name)
+            restorer.finish()
+            return restorer.result
+    except psycopg2.Error as error:
+        raise BackupError(f"The backup could not be restored: {said(error)}.") from None
+    finally:
+        for script in unpacked:
+            if script.parent == scratch:
+                script.unlink(missing_ok=True)
+
+
+def _unpack(backup: Path, script: Path) -> Path:
+    """The backup as a script: as it is, or in the file `script`."""
+    kind = _kind(backup)
+    if kind == "archive":
+        _unpack_archive(backup, script)
+    elif kind == "gzip":
+        _unpack_gzip(backup, script)
+    else:
+        return backup
+    return script
 
 
 def _kind(backup: Path) -> str:
@@ -132,10 +146,14 @@ def _kind(backup: Path) -> str:
         return "archive"
     if not magic:
         raise BackupError(f"{backup} is empty.")
+    if magic[:4] in (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18"):
+        raise BackupError(f"{backup} is packed with zstd or lz4: unpack it first.")
+    if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise BackupError(f"{backup} is in UTF-16, as PowerShell writes it: make it with pg_dump --file.")
     return "plain"
 
 
-def _unpack(backup: Path, script: Path) -> None:
+def _unpack_archive(backup: Path, script: Path) -> None:
     """The archive as a script: every object, but only the rows of the schema of the two tables."""
     rows = f"--schema={_schema_of_archive(backup)}"
     with script.open("wb") as out:
@@ -146,106 +164,27 @@ def _unpack(backup: Path, script: Path) -> None:
 def _schema_of_archive(backup: Path) -> str:
     """The schema that has both tables, by the archive's table of contents."""
     listing = _run([binary("pg_restore"), "--list", str(backup)], backup)
-    entries = re.findall(r"^\d+; \d+ \d+ TABLE (\S+) (\S+) ", listing, re.MULTILINE)
-    found = [
-        schema for schema in dict.fromkeys(s for s, _ in entries) if {(schema, t) for t in OLD_TABLES} <= {*entries}
+    having = [
+        dict.fromkeys(re.findall(rf"^\d+; \d+ \d+ TABLE (.+) {table} .", listing, re.MULTILINE)) for table in OLD_TABLES
     ]
+    found = [schema for schema in having[0] if all(schema in others for others in having)]
     if not found:
         raise BackupError(f"{backup} has no schema with the tables customers and conversations.")
     return "public" if "public" in found else found[0]
 
 
-def _plain(backup: Path, script: Path, kind: str) -> Path:
-    if kind == "plain":
-        return backup
+def _unpack_gzip(backup: Path, script: Path) -> None:
     try:
         with gzip.open(backup) as packed, script.open("wb") as out:
             shutil.copyfileobj(packed, out, 1 << 20)
     except (OSError, EOFError) as error:
         raise BackupError(f"{backup} cannot be unpacked: {error}.") from None
-    if script.open("rb").read(5) == b"PGDMP":
+    with script.open("rb") as unpacked:
+        magic = unpacked.read(5)
+    if magic == b"PGDMP":
         raise BackupError(f"{backup} is a packed archive: unpack it with gunzip first.")
-    return script
-
-
-_ROLE = re.compile(
-    rb"^(?:ALTER [^;]* OWNER TO (?P<owner>[^;]+);|(?:GRANT|REVOKE) .* (?:TO|FROM) (?P<grantee>[^;]+?)"
-    rb"(?: WITH GRANT OPTION)?(?: GRANTED BY (?P<grantor>[^;]+))?;|ALTER DEFAULT PRIVILEGES FOR ROLE (?P<for>\S+) .* "
-    rb"(?:TO|FROM) (?P<default>[^;]+?)(?: WITH GRANT OPTION)?;|CREATE POLICY .*? ON .*? TO (?P<policy>.+?)"
-    rb"(?: USING.*| WITH CHECK.*)?;?|SET SESSION AUTHORIZATION (?P<session>[^;]+);)$"
-)
-
-
-def statements(script: Path) -> Iterator[bytes]:
-    """The lines of a script, but for the rows of COPY."""
-    with script.open("rb") as lines:
-        in_copy = False
-        for line in lines:
-            if in_copy:
-                in_copy = line.rstrip(b"\r\n") != b"\\."
-            else:
-                yield line.rstrip()
-                in_copy = line.startswith(b"COPY ") and line.rstrip().endswith(b"FROM stdin;")
-
-
-def roles_of(script: Path) -> list[str]:
-    """The roles that a script of pg_dump names, as SQL writes them."""
-    named: dict[str, None] = {}
-    for line in statements(script):
-        if (match := _ROLE.match(line)) is not None:
-            for group in filter(None, match.groups()):
-                for name in re.findall(r'"(?:[^"]|"")+"|[^\s,"]+', group.decode()):
-                    named[name.removeprefix("GROUP ")] = None
-    reserved = {"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "DEFAULT", "GROUP"}
-    return [name for name in named if name.upper() not in reserved]
-
-
-def _create_roles(url: URL, script: Path, result: Restored) -> None:
-    with command_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
-        for name in roles_of(script):
-            if connection.scalar(text("SELECT to_regrole(:name) IS NOT NULL"), {"name": name}):
-                continue
-            attributes = " BYPASSRLS" if name in BYPASS else ""
-            connection.exec_driver_sql(f"CREATE ROLE {name} NOLOGIN{attributes}".replace("%", "%%"))
-            result.roles.append(name)
-
-
-def _run_script(url: URL, script: Path, result: Restored) -> None:
-    """Run it with psql, going on after an error, and name what was refused."""
-    quiet = ("-X", "-q", "-o", os.devnull, "-f", str(script))
-    done = run_program("psql", url, *quiet, PGOPTIONS="-c client_min_messages=error")
-    if done.returncode == 2:
-        raise BackupError(f"psql could not run {script.name}: {' '.join(done.stderr.split())}")
-    for block in re.split(r"^(?=psql:)", done.stderr, flags=re.MULTILINE):
-        refused = re.match(r"psql:.*?:\d+: (?:ERROR|FATAL):  (.*)$", block, re.MULTILINE)
-        # A dump creates the schema public, and the roles that were made above.
-        if refused is None or re.fullmatch(r"(schema|role) \S+ already exists", refused[1]):
-            continue
-        if re.search(r"\b(customers|conversations)\b", block) and re.search(
-            r"^CONTEXT:  COPY |relation ", block, re.MULTILINE
-        ):
-            result.lost.append(refused[1])
-        if refused[1] not in result.left_out:
-            result.left_out.append(refused[1])
-    if "invalid command" in done.stderr and not result.left_out:
-        raise BackupError(f"{script.name} is no script of SQL: give the file that pg_dump wrote.")
-
-
-def _check(connection: Connection, result: Restored) -> str:
-    """The schema of the two tables; refuses where one is missing or its rows were refused."""
-    found = connection.scalars(
-        text(
-            "SELECT nspname FROM pg_namespace AS n WHERE (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid "
-            "AND relname = ANY (:tables)) = 2 ORDER BY nspname <> 'public', nspname"
-        ),
-        {"tables": list(OLD_TABLES)},
-    ).all()
-    if not found or result.lost:
-        reason = result.lost or result.left_out or ["they are not in it"]
-        lacks = re.search("does not exist|is not available", reason[0])
-        hint = "; give a server that has it with --url" if lacks else ""
-        raise BackupError(f"The tables customers and conversations could not be restored: {reason[0]}{hint}.")
-    return str(found[0])
+    if not magic:
+        raise BackupError(f"{backup} is empty.")
 
 
 def _run(command: list[str], backup: Path, out: IO[bytes] | int = subprocess.PIPE) -> str:
@@ -254,3 +193,188 @@ def _run(command: list[str], backup: Path, out: IO[bytes] | int = subprocess.PIP
         said = " ".join(done.stderr.removeprefix("pg_restore: ").split())
         raise BackupError(f"{backup} cannot be read: {said.removeprefix('error: ').rstrip('.')}.")
     return done.stdout
+
+
+@contextmanager
+def _opened(script: Path) -> Iterator[mmap]:
+    with script.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        yield content
+
+
+class _Rows:
+    """The rows of a COPY as a file, of which psycopg2 only reads."""
+
+    def __init__(self, content: mmap, begin: int, end: int) -> None:
+        self.content, self.position, self.end = content, begin, end
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        begin, self.position = self.position, min(self.position + size, self.end)
+        return self.content[begin : self.position]
+
+    readline = read
+
+
+class _Restorer:
+    """Sends a backup's statements to a database one by one, going on after an error."""
+
+    def __init__(self, url: URL) -> None:
+        self.result = Restored()
+        self.lost: dict[tuple[str | None, str], str] = {}
+        """For a table, why its rows could not be restored."""
+        self.tables: dict[bytes, bool] = {}
+        self.asked: set[str] = set()
+        self.session, self.roles = (psycopg2.connect(libpq(url)) for _ in range(2))
+        """The roles are created in a session of its own, which no setting of the backup reaches."""
+        for session in (self.session, self.roles):
+            session.autocommit = True
+        # Triggers have done their work in the rows of a backup, and a missing role is known by an error's words.
+        for setting in ("session_replication_role = replica", "lc_messages = 'C'"):
+            with suppress(psycopg2.errors.InsufficientPrivilege):
+                self.send(f"SET {setting}".encode())
+
+    def __enter__(self) -> "_Restorer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+        self.roles.close()
+
+    def send(self, statement: bytes, rows: _Rows | None = None) -> None:
+        """Run one statement as it is."""
+        with self.session.cursor() as cursor:
+            if rows is None:
+                cursor.execute(statement)
+            else:
+                cursor.copy_expert(statement, rows)
+
+    def restore(self, script: Path, name: str) -> None:
+        with _opened(script) as content:
+            for statement in read(content, name):
+                if self.session.info.parameter_status("standard_conforming_strings") != "on":
+                    raise BackupError(f"{name} was made with standard_conforming_strings off: make it with pg_dump.")
+                verdict = judge(statement)
+                if verdict is Verdict.RUN and not self.writes_rows_elsewhere(statement):
+                    self.run(statement, content)
+                elif verdict is not Verdict.SKIP:
+                    self.leave_out(statement, f"{heading(statement)}: not run, for it could reach beyond the database")
+
+    def writes_rows_elsewhere(self, statement: Statement) -> bool:
+        """Whether it adds rows to anything but an ordinary table, such as the server's list of roles."""
+        if not statement.brings_rows:
+            return False
+        name = b".".join(statement.target)
+        if name in self.tables:
+            return self.tables[name]
+        literal = b"'" + name.replace(b"'", b"''") + b"'"
+        with self.session.cursor() as cursor:
+            try:
+                cursor.execute(
+                    b"SELECT relkind IN ('r', 'p') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)' "
+                    b"FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(" + literal + b")"
+                )
+            except psycopg2.Error:  # no name of this database
+                return True
+            found = cursor.fetchone()
+        if found is None:  # the server will say so
+            return False
+        self.tables[name] = not found[0]
+        return self.tables[name]
+
+    def run(self, statement: Statement, content: mmap) -> None:
+        """Run a statement, after the roles that it names are made; note what the server refuses."""
+        while True:
+            try:
+                self.attempt(statement, content)
+            except psycopg2.Error as error:
+                if self.session.closed:
+                    raise
+                if not statement.brings_rows and self.made_role(error):
+                    continue
+                self.refused(statement, error)
+            return
+
+    def attempt(self, statement: Statement, content: mmap) -> None:
+        if statement.rows is not None:
+            self.send(statement.sql, _Rows(content, *statement.rows))
+            return
+        for end in statement.ends[:-1]:
+            # A shorter text that is whole already would have been followed by other statements.
+            try:
+                self.send(statement.sql[:end])
+            except psycopg2.errors.SyntaxError as error:
+                if int(error.diag.statement_position or 0) < len(statement.sql[:end].decode(errors="replace").rstrip()):
+                    raise
+            else:
+                raise BackupError("The backup has a function that cannot be read: make it with pg_dump.")
+        self.send(statement.sql)
+
+    def made_role(self, error: psycopg2.Error) -> bool:
+        """Create the role that the server missed: its name is the server's, and so never read from the backup."""
+        missing = re.fullmatch(r'role "(.*)" does not exist', error.diag.message_primary or "", re.DOTALL)
+        if missing is None or missing[1] in self.asked:
+            return False
+        self.asked.add(missing[1])
+        try:
+            with self.roles.cursor() as cursor:
+                cursor.execute(SQL("CREATE ROLE {} NOLOGIN").format(Identifier(missing[1])))
+        except psycopg2.Error:
+            return False
+        self.result.roles.append(missing[1])
+        return True
+
+    def refused(self, statement: Statement, error: psycopg2.Error) -> None:
+        if statement.tokens[0] == b"SET":
+            if b"CLIENT_ENCODING" in statement.tokens:
+                raise error
+            return
+        absent = ("42P01", "42704", "42883", "3F000", "42703", "42P06")
+        if error.pgcode in absent and (b"DROP" in statement.tokens or statement.tokens[:2] == [b"CREATE", b"SCHEMA"]):
+            return  # of --clean: the database is empty; and it has the schema public
+        self.leave_out(statement, said(error))
+
+    def leave_out(self, statement: Statement, why: str) -> None:
+        if why not in self.result.left_out:
+            self.result.left_out.append(why)
+        if statement.brings_rows or statement.tokens[:2] == [b"CREATE", b"TABLE"]:
+            *schema, table = [_folded(part) for part in statement.target] or [""]
+            self.lost.setdefault((schema[-1] if schema else None, table), why)
+
+    def finish(self) -> None:
+        """Find the schema of the two tables and make it the database's; refuse where one is missing or lost rows."""
+        with self.session.cursor() as cursor:
+            cursor.execute(
+                "SELECT nspname, quote_ident(nspname), quote_ident(current_database()) FROM pg_namespace AS n "
+                "WHERE (SELECT count(*) FROM pg_class WHERE relnamespace = n.oid AND relname = ANY (%s)) = 2 "
+                "ORDER BY nspname <> 'public', nspname",
+                [list(OLD_TABLES)],
+            )
+            found = cursor.fetchone()
+        schema = found[0] if found else None
+        reasons = [
+            why
+            for (of, table), why in self.lost.items()
+            if table in OLD_TABLES and (of in (None, schema) or not schema)
+        ]
+        if found is None or reasons:
+            reason = (reasons or ["they are not in it"])[0]
+            lacks = re.search("does not exist|is not available", reason)
+            hint = "; give a server that has it with --url" if lacks else ""
+            raise BackupError(f"The tables customers and conversations could not be restored: {reason}{hint}.")
+        self.result.schema = found[0]
+        self.send(f"ALTER DATABASE {found[2]} SET search_path TO {found[1]}".encode())
+
+
+def _folded(name: bytes) -> str:
+    """A name as the catalogue has it."""
+    decoded = name.decode(errors="replace")
+    return decoded[1:-1].replace('""', '"') if decoded.startswith('"') else decoded.lower()
+
+
+def said(error: psycopg2.Error) -> str:
+    """What the server said, in one line and without characters that a terminal obeys."""
+    return printable(" ".join((error.diag.message_primary or str(error)).split()).rstrip("."))
+
+
+def printable(name: str) -> str:
+    """A name or a message without characters that a terminal obeys: they are shown escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

@@ -16,7 +16,7 @@ from sqlalchemy import URL, make_url
 from alembic import command
 from app.db import command_engine, get_engine
 from app.tenancy.embedded import embedded_url
-from app.tenancy.settings import alembic_config, get_settings
+from app.tenancy.environment import alembic_config, get_settings
 
 HERE = Path(__file__).resolve().parents[1]
 

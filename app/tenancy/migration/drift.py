@@ -28,8 +28,12 @@ from app.tenancy.migration.access import SERVICE, TENANT, WATCHED
 from app.tenancy.migration.catalogue import Catalogue, Item, catalogue, search_path
 from app.tenancy.migration.names import quoted
 from app.tenancy.migration.openings import openings, undeclared
+from app.tenancy.migration.steps import literal
 
 FUNCTIONS = (*ops.FUNCTIONS, distribution.IS_COLLEAGUE)
+
+AS_IT_IS = {"no_parameters": True}
+"""Execution option of a statement with a name in it, in which % and : are what they are."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class Declared:
         return [*ours, self.version_table, self.memory]
 
     @property
-    def secret(self) -> list[str]:
-        """The tables that hold secrets."""
-        return [t.name for t in self.metadata.tables.values() if any(c.info.get("secret") for c in t.c)]
+    def secrets(self) -> list[tuple[str, str]]:
+        """The columns that hold secrets, each after its table."""
+        return [(t.name, c.name) for t in self.metadata.tables.values() for c in t.c if c.info.get("secret")]
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def find_drift(connection: Connection, declared: Declared) -> Findings:
         "version": connection.dialect.server_version_info[0] * 10000,  # type: ignore[index]
         "tables": declared.tables,
         "closed": declared.closed,
-        "secret": declared.secret,
+        "secret": [table for table, _ in declared.secrets],
+        "secret_columns": [column for _, column in declared.secrets],
         "distributed_tables": distributed_tables(connection, schema),
     }
     differences = list(compare(expected, found, declared)) if expected is not None else []
@@ -209,7 +214,7 @@ def run_as_owner(connection: Connection) -> str:
     user, owner = connection.execute(
         text("SELECT current_user, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
     ).one()
-    url = connection.engine.url.set(drivername="postgresql", username=owner, password=None)
+    url = connection.engine.url.set(drivername="postgresql", username=owner, password=None, query={})
     return (
         f"Role {user} may not create the scratch schema in which the check builds what the models declare: run it as "
         f"the owner of the database, DATABASE_URL='{url.render_as_string()}' alembic check."
@@ -222,7 +227,7 @@ def remembered(connection: Connection, declared: Declared, schema: str) -> Memor
     if not sees_all_rows(connection, memory):
         return Memory()
     with search_path(connection, "pg_catalog"):
-        rows = connection.execute(text(f"SELECT kind, statement FROM {memory}")).all()
+        rows = connection.exec_driver_sql(f"SELECT kind, statement FROM {memory}", execution_options=AS_IT_IS).all()
     counts = [int(row.statement) for row in rows if row.kind == "number of rows"]
     is_whole = bool(counts) and counts[0] <= len(rows) - len(counts)
     return Memory(frozenset(row.statement for row in rows), is_whole)
@@ -239,16 +244,17 @@ def sees_all_rows(connection: Connection, table: str) -> bool:
 def was_confined(connection: Connection, memory: Memory, schema: str, table: str) -> str:
     """SQL condition, true or false: row level security was on before the upgrade, so that a team's policies decide.
 
-    The memory of the rollback says so or, where a row of that is lost, the policy that is there.
+    The memory of the rollback says so or, where a row of that is lost, the policy that is there; where that is lost,
+    too, a policy of the team's own says it.
     """
     if memory.is_whole:
         return str(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY" in memory.statements).lower()
     with search_path(connection, "pg_catalog"):
         query = text(
-            "SELECT EXISTS (SELECT FROM pg_policy "
-            "WHERE polrelid = to_regclass(:table) AND polname = :name AND NOT polpermissive)"
+            "SELECT coalesce(bool_or(NOT polpermissive) FILTER (WHERE polname = :name), bool_or(polpermissive), false) "
+            "FROM pg_policy WHERE polrelid = to_regclass(:table) AND polname <> ALL (:roles)"
         )
-        policy = {"table": f"{quoted(schema)}.{table}", "name": access.SINGLE_BUSINESS}
+        policy = {"table": f"{quoted(schema)}.{table}", "name": access.SINGLE_BUSINESS, "roles": [TENANT, SERVICE]}
         return str(connection.scalar(query, policy)).lower()
 
 
@@ -261,7 +267,7 @@ def former_policies(
         for table in declared.adopted:
             place = f"{quoted(schema)}.{table}"
             query = access.single_business_policy(place, declared.default_row[1], restrictive[table])
-            made = connection.exec_driver_sql(query, execution_options={"no_parameters": True}).scalars()
+            made = connection.exec_driver_sql(query, execution_options=AS_IT_IS).scalars()
             statements += [s.replace(f" ON {place} AS ", f" ON {scratch}.{table} AS ", 1) for s in made]
     return statements
 
@@ -328,7 +334,7 @@ def build(
             if (tenancy := table.info.get("tenancy")) is not None:
                 ops.enable_tenancy(table.name, **tenancy)
         for statement in former:
-            connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+            connection.exec_driver_sql(statement, execution_options=AS_IT_IS)
 
 
 def compare(expected: Catalogue, found: Catalogue, declared: Declared) -> Iterator[Drift]:
@@ -387,8 +393,8 @@ def lost_rows(
     """Rows without which the schema does not work: the default business, and what a rollback gives back."""
     table, row = declared.default_row
     place = f"{quoted(schema)}.{quoted(table)}"
-    there = text(f"SELECT EXISTS (SELECT FROM {place} WHERE id = CAST(:row AS uuid))")
-    if sees_all_rows(connection, place) and not connection.scalar(there, {"row": row}):
+    there = f"SELECT EXISTS (SELECT FROM {place} WHERE id = {literal(row)}::uuid)"
+    if sees_all_rows(connection, place) and not connection.exec_driver_sql(there, execution_options=AS_IT_IS).scalar():
         again = f"restore its rows from a backup, or INSERT INTO {table} (id, name) VALUES ('{row}', '...')"
         yield Drift(Item("default business", name=f"in {table}"), "definition", row, None, by_hand=again)
     table, item = declared.memory, Item("table", declared.memory)
@@ -407,7 +413,7 @@ def lost_rows(
 def strangers(connection: Connection) -> Iterator[Drift]:
     """Members of the two roles whom another database of the server gave them, and whom anybody's CONNECT lets in."""
     query = f"SELECT s.* FROM ({access.strangers()}) AS s WHERE {access.USED_ELSEWHERE}"
-    for role, database, closing in connection.exec_driver_sql(query, execution_options={"no_parameters": True}):
+    for role, database, closing in connection.exec_driver_sql(query, execution_options=AS_IT_IS):
         value = f"a member of app_tenant or app_service, whom the CONNECT of PUBLIC lets into {database}"
         yield Drift(Item("role", name=role), "definition", None, value, by_hand=closing)
 

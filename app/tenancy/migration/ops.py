@@ -108,7 +108,7 @@ def create_tenant_policies(table: str, *, using: str = TENANT_ROWS, using_flat: 
     emit(f"CREATE POLICY app_service ON {table} TO app_service USING (true) WITH CHECK (true)")
 
 
-def grant_tenancy(table: str, *, grant: str = EVERYTHING, made: str = "true") -> None:
+def grant_tenancy(table: str, *, grant: str = EVERYTHING, made: str = "true", only: str = "true") -> None:
     """Grant `app_tenant` and `app_service` their part of the table; of what they have already nothing is lost.
 
     A table that was not made here and that app_tenant can work with keeps what app_tenant may do: a column that a
@@ -119,11 +119,12 @@ def grant_tenancy(table: str, *, grant: str = EVERYTHING, made: str = "true") ->
         grant: what app_tenant may do, as in GRANT. INSERT and UPDATE without columns mean every column, a team's own
             too, but id, created_at and what the database computes or numbers.
         made: SQL condition: the table is new here.
+        only: SQL condition on a column's attname, without which it is not granted.
     """
     by_column = re.sub(r"\b(INSERT|UPDATE)\b(?! *\()", r"\1 (%1$s)", grant.replace("%", "%%"))
     emit_statements(
         f"SELECT format({literal(f'GRANT {by_column} ON {table} TO app_tenant')}, "
-        f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c "
+        f"string_agg(quote_ident(attname), ', ' ORDER BY attnum)) FROM ({access.tenant_columns(table)}) AS c WHERE ({only}) "
         f"HAVING count(*) > 0 AND ({made} OR NOT has_table_privilege('app_tenant', {literal(table)}, 'SELECT'))"
     )
     if "INSERT" in grant:

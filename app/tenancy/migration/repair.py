@@ -145,6 +145,7 @@ def secure(drift: Drift, target: Target) -> None:
     """Row level security, policies and privileges of a table, all in one transaction."""
     table, declared = drift.item.table, target.declared
     with step(f"{table}: row level security, policies, privileges", done=ALWAYS, lock=table):
+        emit(keep_grants(table, declared))
         emit_statements(take_all(table))
         emit_statements(access.take_from_former_roles(table))
         if table == declared.version_table:
@@ -160,7 +161,8 @@ def secure(drift: Drift, target: Target) -> None:
                 ops.confine_former_roles(table, declared.default_row[1], restrictive=restrictive)
             grant = {"grant": tenancy["grant"]} if "grant" in tenancy else {}
             ops.create_tenant_policies(table, **{k: v for k, v in tenancy.items() if k != "grant"})
-            ops.grant_tenancy(table, **grant)
+            ops.grant_tenancy(table, only=f"attname IN ({columns_of(table, declared)}) OR {HELD_NOTHING}", **grant)
+            emit(f"DO $kept$ BEGIN EXECUTE current_setting('{KEPT}'); END $kept$")
         else:
             emit(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
         emit(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
@@ -243,6 +245,39 @@ def statement(drift: Drift, sql: str, lock: str | None = None) -> None:
 def relations(table: str) -> str:
     """SQL query (kind, name, owner, acl): the table, its columns, and the sequences of its columns."""
     return access.held_on(table, f"{access.sequences(table)} UNION {access.owned_sequences(table)}")
+
+
+KEPT = "whatsapp_bot_schema.kept"
+HELD_NOTHING = f"current_setting('{KEPT}') = ''"
+"""SQL condition, after `keep_grants`: app_tenant had no part in the table, as after its role was lost."""
+
+
+def columns_of(table: str, declared: Declared) -> str:
+    """The declared columns, as a list of SQL literals."""
+    return (
+        access.listed([c.name for c in declared.metadata.tables[table].c])
+        if table in declared.metadata.tables
+        else "''"
+    )
+
+
+def keep_grants(table: str, declared: Declared) -> str:
+    """SQL: keep, for the transaction, the statements that grant app_tenant again what it has of a team's own columns.
+
+    Nothing is granted on a column that a team kept from its tenants.
+    """
+    return f"""DO $keep$
+BEGIN
+    PERFORM set_config('{KEPT}', coalesce((
+        SELECT 'SELECT;' || coalesce(string_agg(format('GRANT %s (%I) ON {table} TO {access.TENANT}', what, attname), ';')
+                                  FILTER (WHERE attname IS NOT NULL), '')
+          FROM pg_roles AS r LEFT JOIN (
+                   SELECT attname, grantee, privilege_type AS what FROM pg_attribute CROSS JOIN aclexplode(attacl)
+                    WHERE attrelid = to_regclass({literal(table)}) AND attname NOT IN ({columns_of(table, declared)})
+               ) AS held ON grantee = r.oid
+         WHERE rolname = '{access.TENANT}'
+        HAVING bool_or(has_table_privilege(r.oid, to_regclass({literal(table)}), 'SELECT'))), ''), true);
+END $keep$"""
 
 
 def take_all(table: str) -> str:

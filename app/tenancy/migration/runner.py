@@ -346,7 +346,12 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
     if code == "25006":
         return (
             f"The database is read-only here ({message}): connect to its primary server, or run ALTER DATABASE "
-            f"{url.database} RESET default_transaction_read_only (or ALTER ROLE, where the role sets it)."
+            f"{ident(url.database or '')} RESET default_transaction_read_only (or ALTER ROLE, where the role sets it)."
+        )
+    if code == "3F000":
+        return (
+            "The search_path of this role names no schema that is there: create that schema, or run ALTER DATABASE "
+            f"{ident(url.database or '')} RESET search_path (or ALTER ROLE, where the role sets it)."
         )
     if not changes():
         return f"The database refused to answer ({message}): fix the cause and run the same command again."

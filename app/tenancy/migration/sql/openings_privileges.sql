@@ -1,5 +1,5 @@
 -- Privileges on what is not a table of ours, those on one that row level security does not confine, and default privileges.
--- Inputs (binds): unconfined, such privileges.
+-- Inputs (binds): unconfined, such privileges; secret and secret_columns, the tables and the names of columns with secrets.
 SELECT 'schema' AS kind, '' AS tab, nspname AS name, w.rolname AS role, NULL AS expected, 'CREATE' AS found,
        format('REVOKE CREATE ON SCHEMA %I FROM %s CASCADE', nspname, w.rolname) AS fix, NULL AS by_hand
   FROM s CROSS JOIN aclexplode(nspacl) AS e JOIN watched AS w ON w.oid = grantee WHERE privilege_type = 'CREATE'
@@ -24,6 +24,19 @@ SELECT 'table', relname, '', r.rolname, NULL,
    AND grantee NOT IN (SELECT oid FROM watched)
  GROUP BY relname, sql, r.rolname
 UNION ALL
+SELECT 'table', relname, '', r.rolname, NULL,
+       format('SELECT of %s, of which a policy shows rows', string_agg(DISTINCT attname::text, ', ')), NULL,
+       format('REVOKE SELECT ON %s FROM %I, and grant the columns that hold no secret', sql, r.rolname)
+  FROM closed JOIN unnest(CAST(:secret AS text[]), CAST(:secret_columns AS text[])) AS held (tab, col) ON tab = relname
+  JOIN pg_attribute ON attrelid = closed.oid AND attname = col
+ CROSS JOIN LATERAL (SELECT * FROM aclexplode(relacl) UNION ALL SELECT * FROM aclexplode(attacl)) AS e
+  JOIN pg_roles AS r ON r.oid = grantee
+ WHERE privilege_type = 'SELECT' AND grantee <> relowner AND NOT rolsuper AND NOT rolbypassrls
+   AND grantee NOT IN (SELECT oid FROM watched)
+   AND EXISTS (SELECT FROM pg_policy CROSS JOIN unnest(polroles) AS role WHERE polrelid = closed.oid AND polpermissive
+                  AND polcmd IN ('*', 'r') AND (role = 0 OR pg_has_role(r.oid, role, 'USAGE')))
+ GROUP BY relname, sql, r.rolname
+UNION ALL
 SELECT 'default privileges', '', concat('of ', maker, ' in schema ' || nspname), '', NULL,
        format('%s on %s for %s', string_agg(privilege_type, ', ' ORDER BY privilege_type), kind, w.rolname),
        format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s REVOKE ALL ON %s FROM %s', maker,
@@ -39,7 +52,9 @@ UNION ALL
 SELECT type, '', identity, '', NULL, 'owned by ' || confined.rolname, NULL,
        'give it to its rightful owner with ALTER ... OWNER TO, or drop it'
   FROM pg_shdepend AS d JOIN confined ON refobjid = confined.oid CROSS JOIN pg_identify_object(d.classid, d.objid, d.objsubid)
- WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o' AND confined.rolname = ANY (:closed_roles)
+ WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o'
+   AND (confined.rolname = ANY (:closed_roles) OR d.classid = 'pg_database'::regclass
+        OR d.classid = 'pg_namespace'::regclass AND d.objid = (SELECT s.oid FROM s))
    AND (dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         OR classid = 'pg_database'::regclass AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))
    AND NOT (classid = 'pg_class'::regclass AND objid IN (SELECT oid FROM t))

@@ -10,6 +10,7 @@ SELECT 'policy' AS kind, relname AS tab, polname AS name, '' AS role, NULL AS ex
        format('DROP POLICY %I ON %s', polname, sql) AS fix, NULL AS by_hand
   FROM closed JOIN pg_policy AS p ON polrelid = closed.oid
  WHERE (relname, polname) NOT IN (SELECT * FROM unnest(CAST(:policy_tables AS text[]), CAST(:policies AS text[])))
+   AND (polpermissive OR polname = :single_business)  -- what only restricts opens nothing
    AND (polroles && ARRAY(SELECT oid FROM watched WHERE rolname <> ALL (:public_api)) OR polname = :single_business
         OR polpermissive AND EXISTS (
             SELECT FROM pg_policy AS k WHERE k.polrelid = p.polrelid AND k.polname = :single_business AND k.polpermissive

@@ -1,4 +1,7 @@
-"""Settings, read from the environment or `.env` on first use, so that importing needs none of them."""
+"""What the process is run with: settings from the environment or `.env`, and the project with its `alembic.ini`.
+
+Nothing is read before the first use, so that importing needs no setting.
+"""
 
 import os
 from argparse import Namespace
