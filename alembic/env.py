@@ -20,13 +20,11 @@ from alembic import context
 if hasattr(context.config.cmd_opts, "raiseerr") and "app" not in sys.modules and (package := find_spec("app")):
     sys.modules["app"] = module_from_spec(package)
 
-import app.models
-from app.db import command_engine, database_url, parse_url
-from app.tenancy.declared import declared
 from app.tenancy.environment import import_models, use_project
-from app.tenancy.migration import autogenerate, drift, path, runner, same, version
+from app.tenancy.migration import path, runner, version
 from app.tenancy.migration.progress import be_quiet, say
 from app.tenancy.report import place, report
+from app.tenancy.urls import command_engine, database_url, parse_url
 
 GIVEN_URL = context.config.get_main_option("sqlalchemy.url")
 SOURCE = "sqlalchemy.url" if GIVEN_URL else "DATABASE_URL"
@@ -35,22 +33,29 @@ be_quiet(bool(context.config.messaging_opts.get("quiet")))
 vars(context.config)["messaging_opts"] = {"quiet": False}  # Alembic would keep the sentence that says why it failed
 
 schema_options = runner.parse_options(context.get_x_argument(as_dictionary=True))
-models = declared(runner.version_table())
 where: list[URL] = []
 applied: list[Any] = []
 OPTIONS: dict[str, Any] = {
-    "target_metadata": app.models.Base.metadata,
-    "declared": models,
-    "version_table": models.version_table,
+    "version_table": runner.version_table(),
     "schema_options": schema_options,
-    "compare_type": same.compare_types(models.adopted),
-    # In `alembic check` drift's comparison takes the place of Alembic's own, which autogenerate goes on using.
-    "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
-    "process_revision_directives": autogenerate.make_safe,
-    "render_item": autogenerate.render_item,
-    "include_object": same.is_compared(models.adopted),
     "on_version_apply": [version.keep_mark, lambda *, step, **_: applied.append(step)],
 }
+if runner.compares():  # no other command needs the models, nor waits until they are imported
+    import app.models
+    from app.tenancy.declared import declared
+    from app.tenancy.migration import autogenerate, drift, same
+
+    models = declared(runner.version_table())
+    OPTIONS |= {
+        "target_metadata": app.models.Base.metadata,
+        "declared": models,
+        "compare_type": same.compare_types(models.adopted),
+        # In `alembic check` drift's comparison takes the place of Alembic's own, which autogenerate goes on using.
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", drift.register()],
+        "process_revision_directives": autogenerate.make_safe,
+        "render_item": autogenerate.render_item,
+        "include_object": same.is_compared(models.adopted),
+    }
 
 
 def run_migrations() -> None:

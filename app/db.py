@@ -10,70 +10,18 @@ from typing import Any
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, NullPool, Select, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Select, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, sessionmaker, with_loader_criteria
 
 from app.models.base import TENANT_SCOPE, TenantOwned, TenantScopeError
 from app.tenancy import connection as tenancy
 from app.tenancy import pool
-from app.tenancy.embedded import project_url
-from app.tenancy.environment import get_settings
-
-CONNECT_ARGS: dict[str, Any] = {
-    "connect_timeout": 10,
-    "application_name": "whatsapp-bot-schema",
-    "keepalives": 1,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""libpq parameters; none that a transaction pooler refuses (no `options`)."""
-
-
-class DatabaseUrlError(ValueError):
-    """DATABASE_URL cannot be used; the message says why, without the password."""
-
-
-def database_url(*, create: bool = False) -> URL:
-    """The URL of DATABASE_URL for psycopg2, or that of the embedded server where it is not set.
-
-    Args:
-        create: whether an embedded server is made where there is none yet.
-
-    Raises:
-        DatabaseUrlError: it names another database, or is not a URL.
-        app.tenancy.embedded.EmbeddedServerError: it is not set, and there is no embedded server to use.
-    """
-    configured = get_settings().database_url
-    return parse_url(configured) if configured else project_url(create=create)
-
-
-def parse_url(text: str, source: str = "DATABASE_URL") -> URL:
-    """A text as a URL for psycopg2; `source` is what it comes from, for the sentence of an error.
-
-    Raises:
-        DatabaseUrlError: it names another database, or is not a URL.
-    """
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise DatabaseUrlError(
-            f"{source} is not a URL of the form postgresql://user:password@host:5432/database "
-            "(percent-encode the password's special characters)."
-        ) from None
-    if url.password == "[YOUR-PASSWORD]":
-        raise DatabaseUrlError(f"{source} still has the placeholder [YOUR-PASSWORD]: put the password there.")
-    if "@" in f"{url.host}{url.database}":
-        raise DatabaseUrlError(f"{source} has an @ in its password or host: percent-encode it there, as %40.")
-    if url.drivername not in {"postgres", "postgresql", "postgresql+psycopg2"}:
-        raise DatabaseUrlError(
-            f"{source} names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
-            "set it to postgresql://user:password@host:5432/database."
-        )
-    return url.set(drivername="postgresql+psycopg2")
+from app.tenancy.urls import CONNECT_ARGS as CONNECT_ARGS
+from app.tenancy.urls import DatabaseUrlError as DatabaseUrlError
+from app.tenancy.urls import command_engine as command_engine
+from app.tenancy.urls import database_url as database_url
+from app.tenancy.urls import parse_url as parse_url
 
 
 def make_engine(url: URL, **options: Any) -> Engine:
@@ -99,16 +47,6 @@ def make_engine(url: URL, **options: Any) -> Engine:
     if hasattr(os, "register_at_fork"):  # a child that shares a connection reads its parent's rows
         os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     return engine
-
-
-def command_engine(url: URL, **options: Any) -> Engine:
-    """An engine for a command or a test, which keeps no connection. It hides parameters as the bot's engine does.
-
-    Args:
-        url: where to connect, through psycopg2.
-        options: passed to `create_engine`, such as `isolation_level`.
-    """
-    return create_engine(url, poolclass=NullPool, connect_args=CONNECT_ARGS, hide_parameters=True, **options)
 
 
 @cache

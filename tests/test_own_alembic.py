@@ -149,7 +149,7 @@ def test_a_branch_of_the_teams_history(bot: Path, empty: URL) -> None:
     ours = '"target_metadata": app.models.Base.metadata,'
     assert ours in env
     (bot / "migrations/env.py").write_text(
-        env.replace(ours, metadata).replace("import app.models", "import sqlalchemy\nimport app.models")
+        env.replace(ours, metadata).replace("    import app.models", "    import sqlalchemy\n\n    import app.models")
     )
     add_revision(bot, "a2", "a1")
     text = (bot / "migrations/versions/a2.py").read_text()

@@ -7,7 +7,19 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from tests.rollbacks import down, objects, up
-from tests.support import OTHER_ID, catalogue, check, execute, load_legacy, migrate, rows, scalar, state
+from tests.support import (
+    OTHER_ID,
+    catalogue,
+    check,
+    engine_of,
+    execute,
+    load_legacy,
+    migrate,
+    pg_dump,
+    rows,
+    scalar,
+    state,
+)
 
 
 def test_a_teams_own_columns_survive(shops: URL) -> None:
@@ -115,3 +127,51 @@ def test_row_level_security_policies_and_grants_come_back(canonical: URL) -> Non
     assert closed == []
     down(canonical)
     assert (catalogue(canonical), objects(canonical)) == before
+
+
+def test_what_another_type_resets_and_what_an_index_carries_are_there_before_and_after(empty: URL) -> None:
+    """Storage, compression, targets, comments, CLUSTER mark: at 001 as after the rollback, as pg_dump writes them."""
+    load_legacy(empty, "canonical", 20)
+    execute(
+        empty,
+        "ALTER TABLE customers ALTER whatsapp_id SET STORAGE MAIN, ALTER whatsapp_id SET COMPRESSION pglz",
+        "ALTER TABLE conversations ALTER whatsapp_id SET STORAGE EXTERNAL, ALTER whatsapp_id SET STATISTICS 1000",
+        "ALTER TABLE conversations ALTER whatsapp_id SET (n_distinct = -0.1), ALTER timestamp SET STATISTICS 777",
+        "CREATE STATISTICS st ON whatsapp_id, timestamp FROM conversations; COMMENT ON STATISTICS st IS 'x'",
+        "ALTER STATISTICS st SET STATISTICS 500",
+        """CREATE INDEX "my index" ON conversations ((lower(role)), timestamp); COMMENT ON INDEX "my index" IS 'mine'""",
+        'ALTER INDEX "my index" ALTER COLUMN 1 SET STATISTICS 321; ALTER TABLE conversations CLUSTER ON "my index"',
+        "DROP INDEX ix_customers_whatsapp_id; ALTER TABLE customers ADD CONSTRAINT uq UNIQUE (whatsapp_id)",
+        "COMMENT ON CONSTRAINT uq ON customers IS 'one each'; COMMENT ON INDEX uq IS 'of them'",
+        "ALTER TABLE customers CLUSTER ON uq",
+    )
+    before = pg_dump(empty, "-s")
+    marks = [
+        line for line in before if re.search("STORAGE|COMPRESSION|STATISTICS|CLUSTER|COMMENT ON (INDEX|STAT)", line)
+    ]
+    assert len(marks) > 10
+    migrate(empty)
+    assert [line for line in marks if line not in pg_dump(empty, "-s") and "uq" not in line] == []
+    migrate(empty, "downgrade", "-1")
+    assert pg_dump(empty, "-s") == before
+
+
+def test_an_index_stays_in_its_tablespace(empty: URL) -> None:
+    load_legacy(empty, "canonical", 20)
+    with engine_of(empty, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("SET allow_in_place_tablespaces = on")
+        connection.exec_driver_sql("CREATE TABLESPACE beside LOCATION ''")
+    try:
+        execute(
+            empty,
+            "CREATE INDEX placed ON conversations (timestamp) TABLESPACE beside WHERE role = 'user'",
+            "DROP INDEX ix_customers_whatsapp_id",
+            "CREATE UNIQUE INDEX u ON customers (whatsapp_id) TABLESPACE beside",
+        )
+        places = "SELECT indexname, tablespace FROM pg_indexes WHERE tablespace = 'beside' ORDER BY 1"
+        migrate(empty)
+        assert rows(empty, places) == [("placed", "beside")]
+        migrate(empty, "downgrade", "-1")
+        assert rows(empty, places) == [("placed", "beside"), ("u", "beside")]
+    finally:
+        execute(empty, "DROP TABLE customers, conversations CASCADE", "DROP TABLESPACE beside")

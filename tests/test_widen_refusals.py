@@ -13,6 +13,8 @@ AUDIT = "CREATE TABLE audit (LIKE customers); CREATE FUNCTION audit() RETURNS tr
 COUNTS = "function audit() counts the columns of customers"
 TRIGGER = 'DROP TRIGGER audit ON "customers"'
 
+DIGIT = "CREATE FUNCTION digit(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 % 10'; "
+
 OBSTACLES = {
     "a view": (
         "CREATE VIEW v AS SELECT * FROM customers",
@@ -85,7 +87,7 @@ OBSTACLES = {
     "a column of rows": (
         "CREATE TABLE shelf (kept customers)",
         "column shelf.kept holds rows of customers as one value, which would lose id",
-        "ALTER TABLE shelf ALTER COLUMN kept TYPE jsonb USING to_jsonb(kept)",
+        "ALTER TABLE shelf ALTER COLUMN kept DROP DEFAULT, ALTER COLUMN kept TYPE jsonb USING to_jsonb(kept)",
     ),
     "an unproved CHECK": (
         "ALTER TABLE customers ADD CONSTRAINT grown CHECK (age > 17) NOT VALID",
@@ -96,6 +98,44 @@ OBSTACLES = {
         "CREATE TABLE child () INHERITS (customers)",
         "table customers is partitioned, of a type, or has children or parents",
         'ALTER TABLE "customers" ALTER COLUMN "id" TYPE bigint',
+    ),
+    "an index by its operator class": (
+        "CREATE INDEX odd ON customers USING brin (id int4_minmax_multi_ops)",
+        "index odd cannot be made where customers.id is a bigint",
+        "DROP INDEX odd",
+    ),
+    "an index of a function": (
+        DIGIT + "CREATE INDEX odd ON customers (digit(id))",
+        "index odd cannot be made where customers.id is a bigint",
+        "DROP INDEX odd",
+    ),
+    "a CHECK of a function": (
+        DIGIT + "ALTER TABLE customers ADD CONSTRAINT low CHECK (digit(id) < 11)",
+        "constraint low cannot be made where customers.id is a bigint",
+        'ALTER TABLE "customers" DROP CONSTRAINT low',
+    ),
+    "a policy of a function": (
+        DIGIT + "CREATE POLICY low ON customers USING (digit(id) < 5)",
+        "policy low on customers cannot be made where customers.id is a bigint",
+        "DROP POLICY low ON customers",
+    ),
+    "another table's policy": (
+        DIGIT
+        + "CREATE TABLE notes (of int); CREATE POLICY low ON notes USING (EXISTS (SELECT FROM customers AS c WHERE digit(c.id) = of))",
+        "policy low on notes cannot be made where customers.id is a bigint",
+        "DROP POLICY low ON notes",
+    ),
+    "a trigger's condition": (
+        DIGIT
+        + NOTHING
+        + "CREATE TRIGGER audit AFTER UPDATE ON customers FOR EACH ROW WHEN (digit(NEW.id) > 4) EXECUTE FUNCTION nothing()",
+        "trigger audit cannot be made where customers.id is a bigint",
+        TRIGGER,
+    ),
+    "statistics of a function": (
+        DIGIT + "CREATE STATISTICS odd ON digit(id), name FROM customers",
+        "statistics public.odd cannot be made where customers.id is a bigint",
+        "DROP STATISTICS public.odd",
     ),
     "no temporary tables": (
         "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); END $$",

@@ -8,13 +8,18 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
-           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN is_unique THEN 'whose type changes, and without it doubles could come in and ON CONFLICT fails until it is there again; keep its definition, and create it again afterwards'
+                                                                 WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
       FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (
+                             SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique AND NOT EXISTS (  -- with the id no row is a double
+                                 SELECT FROM pg_attribute WHERE attrelid = relid AND attname = 'id' AND attnum = ANY (indkey))) AS is_unique) AS of_index
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         -- With a column go the constraints and indexes that it is in.
         OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR is_unique
         OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
                                                           AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
        AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))

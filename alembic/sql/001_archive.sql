@@ -7,7 +7,7 @@ DECLARE
     question text;
     refusal text;
     numbers text;
-    highest bigint;
+    archived_ids bigint[];
     triggers_off text;
     triggers_on text;
 BEGIN
@@ -15,7 +15,7 @@ BEGIN
             OR EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM user_businesses)
             OR EXISTS (SELECT FROM conversations WHERE {{links}}) OR EXISTS (SELECT FROM customers WHERE {{names}})
             OR EXISTS (SELECT FROM customers WHERE {{moved_customers}}) OR EXISTS (SELECT FROM conversations WHERE {{moved_conversations}})
-            OR {{changed_tables}}) THEN
+            OR {{changed_tables}} OR EXISTS (SELECT FROM ({{later_customers}}) AS l WHERE again) OR EXISTS (SELECT FROM ({{later_conversations}}) AS l WHERE again)) THEN
         RETURN;
     END IF;
     CREATE SCHEMA multi_tenant_archive;
@@ -30,6 +30,9 @@ BEGIN
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_id, created_at, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE {{links}} AND NOT ({{moved_conversations}});
+    CREATE TABLE multi_tenant_archive.privileges AS
+        SELECT DISTINCT format('GRANT %s%s ON %s TO %s%s', privilege_type, columns, object, role, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement, rolname AS needs_role
+          FROM (SELECT * FROM ({{later_customers}}) AS l UNION ALL SELECT * FROM ({{later_conversations}}) AS l) AS later WHERE again;
     SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
     EXECUTE coalesce(triggers_off, '');  -- writers wait only where there are any
     -- Rows are locked, not tables: a new reference to one of them waits, and is refused after the move.
@@ -50,15 +53,18 @@ BEGIN
         INSERT INTO multi_tenant_archive.customers SELECT * FROM people;
     SET CONSTRAINTS ALL IMMEDIATE;
     EXECUTE coalesce(triggers_on, '');
-    -- No sequence hands out an archived id again, even one that was given by hand.
-    FOR kept, highest IN SELECT 'customers', max(id) FROM (SELECT id FROM multi_tenant_archive.customers
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_customers) AS ids
-                         UNION ALL SELECT 'conversations', max(id) FROM (SELECT id FROM multi_tenant_archive.conversations
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_messages) AS ids LOOP
+    -- No sequence hands out an archived id again, even one that was given by hand. What it can never reach, and its very
+    -- last number, do not count: after that one no insert of the bot would get an id.
+    FOR kept, archived_ids IN VALUES ('customers', ARRAY(SELECT id::bigint FROM multi_tenant_archive.customers UNION ALL SELECT id FROM multi_tenant_archive.default_customers)),
+                                     ('conversations', ARRAY(SELECT id::bigint FROM multi_tenant_archive.conversations UNION ALL SELECT id FROM multi_tenant_archive.default_messages)) LOOP
         numbers := coalesce(pg_get_serial_sequence(kept, 'id'), (
             SELECT substring(pg_get_expr(adbin, adrelid) FROM $$^nextval\('(.*)'::regclass\)$$)
               FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE adrelid = kept::regclass AND attname = 'id'));
-        CONTINUE WHEN numbers IS NULL OR highest IS NULL;
-        EXECUTE format('SELECT setval(%L, %s) FROM %s WHERE last_value < %2$s OR last_value = %2$s AND NOT is_called', numbers, highest, numbers);
+        EXECUTE coalesce((
+            SELECT format('SELECT setval(%L, %s) FROM %s WHERE last_value %s %2$s OR last_value = %2$s AND NOT is_called', numbers,
+                          CASE WHEN seqincrement > 0 THEN max(id) ELSE min(id) END, numbers, CASE WHEN seqincrement > 0 THEN '<' ELSE '>' END)
+              FROM pg_sequence, unnest(archived_ids) AS id
+             WHERE seqrelid = numbers::regclass AND id BETWEEN seqmin AND seqmax AND id <> CASE WHEN seqincrement > 0 THEN seqmax ELSE seqmin END
+             GROUP BY seqincrement), '');
     END LOOP;
 END $archive$

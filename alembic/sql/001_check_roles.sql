@@ -1,5 +1,4 @@
--- What the two roles could do, whether they can be granted, and who would come in through them. A sentence a line.
--- Inputs: strangers, a query of app/tenancy/migration/access.py (role, database, closing); those of 001_new_strangers.sql.
+-- What the two roles could do, whether they can be granted, and what could be planted here. A sentence a line.
 SELECT concat_ws(E'\n',
 (SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
@@ -19,15 +18,6 @@ SELECT concat_ws(E'\n',
              OR name NOT IN ({{> 001_missing_memberships.sql}}) END
  HAVING count(*) > 0),
 
--- Roles belong to the whole server: whoever joins them for one database must not come into another.
-(SELECT format('role %s is a member of app_tenant or app_service, which belong to the whole server, and would come into this database as anyone may: if it works here, run GRANT CONNECT ON DATABASE %2$s TO %1$s; if it does not: run %3$s;',
-               string_agg(role, ', ' ORDER BY role), min(database), min(closing))
-   FROM ({{strangers}}) AS stranger HAVING count(*) > 0),
-(SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
-               string_agg(DISTINCT role, ', '), string_agg(DISTINCT 'database ' || database, ', '), string_agg(DISTINCT closing, '; '))
-   FROM (
-{{> 001_new_strangers.sql}}
-) AS stranger HAVING count(*) > 0),
 (SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
                string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
    FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner

@@ -4,9 +4,10 @@ ALTER TABLE {{table}} {{drop_columns}};
 {{run_table}};
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of {{table}}', pg_get_indexdef(i) FROM ({{> 001_time_indexes.sql}}) AS t (i);
+    SELECT 'rollback', again.* FROM ({{> 001_build_again.sql}}) AS again;
 DO $back$
 DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM ({{> 001_reset_by_type.sql}}) AS k);
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = '{{table}} whatsapp_id');
 BEGIN
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM ({{> 001_time_indexes.sql}}) AS t (i)), '');
@@ -22,4 +23,5 @@ BEGIN
             RAISE NOTICE '{{table}}.whatsapp_id stays as wide as it is (%): in a quiet hour run %', SQLERRM, narrow;
         END IF;
     END;
+    EXECUTE coalesce(kept, '');
 END $back$

@@ -11,8 +11,15 @@ SELECT concat_ws(E'\n',
   WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
 (SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
-  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'
-    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
+  WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype
+    AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'),
+(SELECT string_agg(format('look at the function %s: customers and conversations get more columns and their times a zone, which a list of columns for a whole row, or RETURN QUERY of a timestamp, does not fit', p.oid::regprocedure), E'\n' ORDER BY proname)
+   FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
+  WHERE l.lanname NOT IN ('sql', 'c', 'internal') AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND prorettype <> 'trigger'::regtype
+    AND (EXISTS (SELECT FROM untouched JOIN pg_class AS c ON c.oid = relid JOIN pg_type AS t ON t.oid = c.reltype WHERE prorettype IN (t.oid, t.typarray))
+         OR prosrc ~* '\m(?!(from|join|into|update|table|only|delete|insert)\M)\w+\s+(\w+\.)?(customers|conversations)\s*(%\s*rowtype\s*)?(;|:=|=|\mdefault\M)'
+         OR prosrc ~* '\m(customers|conversations)\M' AND prosrc ~* 'return\s+query' AND ('timestamp'::regtype = ANY (proallargtypes) OR prorettype = 'timestamp'::regtype))),
 (SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
    FROM pg_publication_tables JOIN untouched AS t ON tablename = relname AND schemaname = current_schema()),
 (SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
@@ -26,7 +33,7 @@ SELECT concat_ws(E'\n',
   WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND setrole <> 0 AND setting ILIKE 'timezone=%'
     AND split_part(lower(setting), '=', 2) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'),
 (SELECT string_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
-   FROM pg_proc WHERE EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
+   FROM pg_proc WHERE proconfig IS NOT NULL AND EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
 (SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
                to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
                CASE WHEN customers + messages < 20000000 THEN format('%s seconds', ceil((customers + messages) / 200000)) ELSE format('%s minutes', ceil((customers + messages) / 12000000)) END)

@@ -1,6 +1,6 @@
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times.
+-- Inputs: table; columns and times, the names of its columns and of its times; retyped, as in 001_retype.sql.
 SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
 {{> 001_adopted.sql}}
 ) AS adopted (line)
@@ -34,4 +34,4 @@ UNION ALL SELECT '{{table}}', 'access', format('GRANT %s%s ON %s TO %s', privile
           WHERE refobjid = '{{table}}'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')
-UNION ALL SELECT 'upgrade', 'index of {{table}}', pg_get_indexdef(i), NULL, NULL FROM ({{> 001_time_indexes.sql}}) AS t (i)
+UNION ALL SELECT 'upgrade', again.*, NULL, NULL FROM ({{> 001_build_again.sql}}) AS again

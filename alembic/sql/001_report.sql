@@ -13,6 +13,12 @@ SELECT concat_ws(E'\n',
             UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE {{changed}}
             UNION ALL SELECT 1, 'set of changes to the new tables' WHERE {{changed_tables}}) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep'),
+(SELECT string_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
+                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END), E'\n' ORDER BY role)
+   FROM (SELECT role, again, string_agg(format('%s on %s', privileges, object), '; ' ORDER BY object) AS what
+           FROM (SELECT role, again, object, string_agg(DISTINCT privilege_type || columns, ', ') AS privileges
+                   FROM (SELECT * FROM ({{later_customers}}) AS l UNION ALL SELECT * FROM ({{later_conversations}}) AS l) AS l GROUP BY role, again, object) AS l
+          GROUP BY role, again) AS l),
         -- What goes with a column of the two tables and is not ours.
 (SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))

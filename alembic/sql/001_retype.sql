@@ -1,6 +1,8 @@
 -- Times with a zone, and a whatsapp_id wide enough for all: changes of the catalogue only, for the session is in UTC.
 -- Inputs: table; times, the names of its times; retyped, the condition on a row of pg_attribute that its type changes.
 DO $retype$
+DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM ({{> 001_reset_by_type.sql}}) AS k);
 BEGIN
     -- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM ({{> 001_time_indexes.sql}}) AS t (i)), '');
@@ -13,4 +15,5 @@ BEGIN
                       CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
           FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
          WHERE attrelid = '{{table}}'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258), '');
+    EXECUTE coalesce(kept, '');
 END $retype$

@@ -90,6 +90,9 @@ NO_MEMORY = (
     "alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000"
 )
 MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
+HAVE_MEMBERS = (
+    "EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service')))"
+)
 ONE_BUSINESS_ONLY = "this database is being rolled back to one business"
 """Name of the CHECK that keeps a table to one business while it is rolled back; PostgreSQL quotes it to who writes."""
 REWRITTEN_AT_ONCE = 8 * 1024 * 1024
@@ -109,8 +112,20 @@ def check_upgrade() -> None:
         refuse(lines(check), when=HAS_OLD_TABLES)
     for check in ("check_names", "check_time_zone", "check_roles"):
         refuse(lines(check))
+    refuse(lines("check_strangers"), when=HAVE_MEMBERS)
+    refuse(lines("check_new_strangers"), when=access.USED_ELSEWHERE)
+    for table in COLUMNS:
+        try_times(table, NAIVE, "timestamptz", when=has_table(table))
+    both = " AND ".join((*(has_table(table) for table in COLUMNS), f"NOT {has_column('customers', 'business_id')}"))
+    emit(sql("trial_functions", when=both))
+    refuse(tried("functions"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(lines("check_archive"), when=archived)
+    refuse(lines("check_archive_readers"), when=archived)
+    for table in COLUMNS:
+        there = f"{archived} AND {has_table(table)} AND {has_table(f'multi_tenant_archive.{table}')}"
+        emit(sql("trial_archive", table=table, times=TIMES[table], when=there))
+        refuse(tried(f"archive_{table}"))
     ids = f"{has_table('multi_tenant_archive.conversations')} AND {has_table('conversations')}"
     refuse(lines("check_archived_ids"), when=ids)
     untouched = f"{HAS_OLD_TABLES} AND NOT {has_constraint('conversations', 'fk_conversations_businesses')}"
@@ -165,6 +180,17 @@ def create_memory() -> None:
             emit(f"DELETE FROM {MEMORY} WHERE phase ~ '^(customers|conversations|unique)' OR kind = 'number of rows'")
             columns = "phase, kind, statement, needs_column"
             emit(f"INSERT INTO {MEMORY} ({columns}) SELECT {columns} FROM {_canonical()}")
+
+
+def try_times(table: str, retyped: str, type_: str, *, when: str) -> None:
+    """Refuse an index of the times that cannot be built again, found out on an empty copy of the table."""
+    emit(sql("trial_times", table=table, times=TIMES[table], retyped=retyped, type=type_, when=when))
+    refuse(tried(table))
+
+
+def tried(name: str) -> str:
+    """SQL expression: what a trial found, a sentence a line."""
+    return f"array_to_string(nullif(current_setting('multi_tenant.trial_{name}', true), '')::text[], E'\\n')"
 
 
 def remember(query: str) -> None:
@@ -285,6 +311,7 @@ def extend(table: str) -> None:
 
 def confine(table: str) -> None:
     """Who worked with the table before keeps what it had there, and sees the default business; app_tenant joins."""
+    remember(sql("remember_roles", table=table))
     remember(sql("remember_privileges", table=table, former=access.former_roles(table)))
     emit_statements(access.take_from_former_roles(table))
     ops.confine_former_roles(table, DEFAULT, restrictive=was_confined(table))
@@ -312,8 +339,7 @@ def gather_statistics() -> None:
 def build_indexes() -> None:
     set_lost_indexes_aside("upgrade")
     for table in TIMES:
-        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'upgrade' AND kind = 'index of {table}'"
-        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
+        build_times_again(table, "upgrade")
     for name, definition in INDEXES.items():
         kind, table = name.split("_")[:2]
         ops.create_index_concurrently(table, name, definition, unique=kind == "uq")
@@ -340,6 +366,9 @@ def restore_archive() -> None:
     archived = "NOT {}".format(has_table("multi_tenant_archive.conversations"))
     with step("restore the rows of multi_tenant_archive", done=archived, lock="conversations"):
         emit(sql("restore_rows", moving=_oids(COLUMNS), events="20", **{"except": "set_updated_at"}))
+    done = f"NOT {has_table('multi_tenant_archive.privileges')}"
+    with step("restore the privileges of roles that were new", done=done, lock="customers"):
+        emit(sql("restore_privileges"))
     done = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("restore user names, drop multi_tenant_archive", done=done, lock="customers"):
         emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
@@ -356,6 +385,9 @@ def refuse_rollback() -> None:
     refuse(lines("check_both"), when=fresh)
     refuse(lines("check_downgrade"), when=fresh)
     refuse(lines("check_keys"), when=fresh)
+    memory = _canonical() if options().canonical else MEMORY
+    for table in COLUMNS:
+        try_times(table, _zoned(table, memory), "timestamp", when=f"{_rollback_not_begun()} AND {has_table(table)}")
 
 
 def keep_to_one_business(table: str) -> None:
@@ -411,10 +443,10 @@ def back_to_one_business(table: str) -> None:
     with step(f"{table}: back to one business", done=f"NOT {has_column(table, 'business_id')}", lock=table):
         emit(f"DROP TRIGGER single_business_only ON {table}")
         emit(f"DROP TRIGGER single_business_update ON {table}")
+        emit_statements(sql("take_from_later_roles", table=table))
         ops.disable_tenancy(table)
         if table == "customers":
             ops.drop_updated_at_trigger(table)
-        naive = f"attname IN (SELECT needs_column FROM {MEMORY} WHERE phase = '{table} times' AND kind = 'type')"
         emit(
             sql(
                 "give_back",
@@ -423,7 +455,7 @@ def back_to_one_business(table: str) -> None:
                 run_table=run_remembered(table),
                 run_times=run_remembered(f"{table} times"),
                 times=TIMES[table],
-                retyped=naive,
+                retyped=_zoned(table),
                 rewritten_at_once=str(REWRITTEN_AT_ONCE),
             )
         )
@@ -433,8 +465,16 @@ def back_to_one_business(table: str) -> None:
 def rebuild_time_indexes() -> None:
     set_lost_indexes_aside("rollback")
     for table in TIMES:
-        dropped = f"SELECT statement FROM {MEMORY} WHERE phase = 'rollback' AND kind = 'index of {table}'"
-        ops.build_indexes(table, f"indexes of the times of {table}", dropped)
+        build_times_again(table, "rollback")
+
+
+def build_times_again(table: str, phase: str) -> None:
+    dropped = f"SELECT statement FROM {MEMORY} WHERE phase = '{phase}' AND kind = 'index of {table}'"
+    marks = (
+        f"SELECT statement FROM {MEMORY} WHERE phase = '{phase}' AND kind LIKE 'mark of {table} %' "
+        f"AND to_regclass(substr(kind, length('mark of {table} ') + 1)) IS NOT NULL"
+    )
+    ops.build_indexes(table, f"indexes of the times of {table}", dropped, marks=marks)
 
 
 def put_new_tables_aside() -> None:
@@ -456,7 +496,13 @@ def sql(name: str, **values: str) -> str:
     moved = f"business_id <> '{DEFAULT}' OR length(whatsapp_id) > {{}}"
     new_columns = f"({', '.join(sorted({literal(c) for columns in NEW_COLUMNS.values() for c in columns}))})"
     as_made = f"SELECT statement FROM {memory} WHERE kind = 'the new tables as made'"
+    later = {
+        f"later_{table}": script("001_later_roles.sql", table=table, memory=memory)
+        for table in COLUMNS
+        if name in {"archive", "report"}
+    }
     fixed = {
+        **later,
         "default": DEFAULT,
         "changed": DEFAULT_CHANGED,
         "changed_tables": f"(({as_made}) IS DISTINCT FROM {answer('001_as_made.sql')})",
@@ -511,6 +557,11 @@ def _longest(table: str, memory: str) -> str:
     """SQL expression: how many characters whatsapp_id has room for after the rollback, or NULL."""
     width = r"substring(statement FROM '\((\d+)\)')::int"
     return f"(SELECT {width} FROM {memory} WHERE phase = '{table} whatsapp_id')"
+
+
+def _zoned(table: str, memory: str = MEMORY) -> str:
+    """SQL condition on a row of pg_attribute: the rollback makes it a time without a zone."""
+    return f"attname IN (SELECT needs_column FROM {memory} WHERE phase = '{table} times' AND kind = 'type')"
 
 
 def _oids(names: Iterable[str]) -> str:

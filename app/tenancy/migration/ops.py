@@ -202,13 +202,14 @@ def create_index_concurrently(
     build_indexes(table, f"index {name}", f"SELECT {literal(build)} WHERE NOT ({unless})")
 
 
-def build_indexes(table: str, title: str, definitions: str) -> None:
+def build_indexes(table: str, title: str, definitions: str, *, marks: str | None = None) -> None:
     """Build, concurrently, each index that is not there; an invalid leftover of an interrupted build is dropped first.
 
     Args:
         table: their table.
         title: what they are, for the progress line.
         definitions: SQL query of their CREATE INDEX statements.
+        marks: SQL query of what is run when they are there, such as COMMENT ON INDEX.
     """
     name = """(regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1]"""
     wanted = f"(SELECT d, {name} AS name FROM ({definitions}) AS wanted (d)) AS w"
@@ -217,6 +218,7 @@ def build_indexes(table: str, title: str, definitions: str) -> None:
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
         "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
         f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} WHERE to_regclass(name) IS NULL",
+        *filter(None, [marks]),
         table=table,
     )
 

@@ -22,6 +22,9 @@ VERSION_TABLE: Final = "alembic_version"
 NEW_TABLES: Final = ("businesses", "whatsapp_numbers", "users", "user_businesses")
 """The tables that revision 001 makes."""
 
+DEFAULT_BUSINESS: Final = "00000000-0000-0000-0000-000000000001"
+"""Id of the business to which every row belongs that was there before, and every row without a business."""
+
 HAS_OLD_TABLES = "(to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL)"
 """SQL condition: one of them is there. What is asked of them costs nothing where none is: it is not even planned."""
 

@@ -51,8 +51,10 @@ def refuse_to_widen(*columns: tuple[str, str]) -> None:
             "Widening copies rows in many transactions, so that nobody waits: run it without "
             f"-x single-transaction=yes, or in a quiet hour run {by_hand}; who uses the tables waits, about 10 s for a million rows."
         )
-    for table, column in columns:
+    for number, (table, column) in enumerate(columns):
         w = Widening(table, column)
+        emit(w.fill("trial", number=str(number)))
+        refuse(f"array_to_string(nullif(current_setting('widen.trial_{number}', true), '')::text[], E'\\n')")
         lines = "(SELECT string_agg(said, E'\\n') FROM ({}) AS o (place, said))"
         refuse(lines.format(f"SELECT * FROM ({w.fill('obstacles')}) AS o (place, said) ORDER BY place, said"))
         notice(lines.format(w.fill("notices")))
@@ -146,8 +148,8 @@ class Widening:
             f"AND conname = {literal(keeper)} AND NOT convalidated)"
         )
 
-    def fill(self, name: str) -> str:
-        """The SQL of `sql/widen_<name>.sql` with the names of this column."""
+    def fill(self, name: str, **more: str) -> str:
+        """The SQL of `sql/widen_<name>.sql` with the names of this column, and more values."""
         values = {
             "t": self.t,
             "c": self.c,
@@ -162,6 +164,7 @@ class Widening:
             "begun": self.begun,
             "grantee": access.GRANTEE,
             "pages": str(PAGES),
+            **more,
         }
         if name == "chunks":
             values["gave_up"], values["blocker"] = gave_up(self.t, others="false")

@@ -14,5 +14,10 @@ SELECT 3, format('{{table}}.{{column}}: look at function %s, which reads {{table
  WHERE lanname = 'plpgsql' AND prosrc ~* ('\m' || {{'table'}} || '\M') AND prosrc ~* 'return\s+query'
    AND ('int4'::regtype = ANY (proallargtypes) OR prorettype = 'int4'::regtype)
 UNION ALL
-SELECT 4, format('{{table}}.{{column}}: publication %s sends {{table}}: a subscriber''s table needs the column {{wide}} bigint before, and the swap of names after', pubname)
+SELECT 4, format('{{table}}.{{column}}: look at function %s, which takes rows of {{table}} apart: {{column}} becomes the last column, and a list of columns for a whole row goes by place', p.oid::regprocedure)
+  FROM {{> widen_column.sql}} AS w JOIN pg_class AS c ON c.oid = tab JOIN pg_type AS t ON t.oid = reltype CROSS JOIN pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
+ WHERE lanname NOT IN ('sql', 'c', 'internal') AND prorettype <> 'trigger'::regtype
+   AND (prorettype IN (t.oid, t.typarray) OR prosrc ~* ('\m(?!(from|join|into|update|table|only|delete|insert)\M)\w+\s+(\w+\.)?"?' || {{'table'}} || '"?\s*(%\s*rowtype\s*)?(;|:=|=|\mdefault\M)'))
+UNION ALL
+SELECT 5, format('{{table}}.{{column}}: publication %s sends {{table}}: a subscriber''s table needs the column {{wide}} bigint before, and the swap of names after', pubname)
   FROM pg_publication_tables WHERE to_regclass(format('%I.%I', schemaname, tablename)) IN (SELECT tab FROM {{> widen_column.sql}} AS w)

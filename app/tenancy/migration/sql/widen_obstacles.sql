@@ -68,9 +68,22 @@ SELECT 12, format('%s holds {{table}}.{{column}}, and cannot be moved; drop it, 
    AND (con.oid IS NULL OR contype = 'x'
         OR contype = 'f' AND ((SELECT relkind FROM pg_class WHERE oid = conrelid) <> 'r' OR conrelid = tab AND old = ANY (confdelsetcols)))
 UNION ALL
-SELECT 13, format('column %1$s.%2$I holds rows of {{table}} as one value, which would lose {{column}}: run ALTER TABLE %1$s ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', a.attrelid::regclass, a.attname)
-  FROM {{> widen_column.sql}} AS w JOIN pg_type AS t ON typrelid = tab JOIN pg_attribute AS a ON a.atttypid IN (t.oid, t.typarray) AND NOT attisdropped
-  JOIN pg_class AS c ON c.oid = a.attrelid AND relkind IN ('r', 'p', 'm')
+SELECT 13 - CASE WHEN relkind IN ('i', 'I') THEN 0.5 ELSE depth / 1000.0 END, CASE WHEN relkind = 'm' THEN format('materialized view %1$s holds rows of {{table}} as one value, which would lose {{column}}; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+                WHEN relkind IN ('i', 'I') THEN format('index %1$s holds rows of {{table}} as one value, which would lose {{column}}; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
+                ELSE format('column %1$s.%2$I holds rows of {{table}} as one value, which would lose {{column}}: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END
+  FROM (
+    WITH RECURSIVE holding (typ, depth) AS (  -- arrays, domains, ranges and row types, each of another one too
+        SELECT reltype, 1 FROM {{> widen_column.sql}} AS w JOIN pg_class ON oid = tab
+        UNION
+        SELECT next.typ, depth + 1 FROM holding CROSS JOIN LATERAL (
+            SELECT typarray FROM pg_type WHERE oid = holding.typ AND typarray <> 0
+            UNION ALL SELECT oid FROM pg_type WHERE typbasetype = holding.typ
+            UNION ALL SELECT unnest(ARRAY[rngtypid, rngmultitypid]) FROM pg_range WHERE rngsubtype = holding.typ
+            UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
+        ) AS next (typ))
+    SELECT attrelid, attname, relkind, depth FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS types
+      JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
+     WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped) AS held
 UNION ALL
 SELECT 14, format('constraint %1$I of {{table}} was never validated, and a row that breaks it cannot be copied; validate it, or drop it and add it again afterwards (%2$s): run ALTER TABLE {{t}} DROP CONSTRAINT %1$I;', conname, pg_get_constraintdef(con.oid))
   FROM {{> widen_column.sql}} AS w JOIN pg_constraint AS con ON conrelid = tab AND contype = 'c' AND NOT convalidated AND conname <> {{'kept'}} AND left(conname, 8) <> 'widened_'
