@@ -30,7 +30,7 @@ OWN_ADDITIONS = (
     "CREATE TABLE open_notes (business_id uuid, note text); ALTER TABLE open_notes ENABLE ROW LEVEL SECURITY; GRANT ALL ON open_notes TO app_tenant",
     "CREATE POLICY monitor ON users TO pg_monitor USING (true)",
     "CREATE POLICY less ON users AS RESTRICTIVE TO pg_monitor USING (false)",
-    "GRANT SELECT ON users TO pg_monitor",
+    "GRANT SELECT (id, email) ON users TO pg_monitor",
     "ALTER TABLE customers REPLICA IDENTITY FULL",
     "ALTER TABLE customers ALTER name SET STATISTICS 500, ALTER name SET STORAGE EXTERNAL, SET (fillfactor = 70, autovacuum_enabled = off)",
     "ALTER INDEX ix_conversations_timestamp SET (fillfactor = 71)",

@@ -146,7 +146,7 @@ def _rewrite_policies(old: str, new: str) -> None:
                 "SELECT format('ALTER POLICY %I ON %s', polname, polrelid::regclass) || "
                 f"coalesce(format(' USING (%s)', {change.format('polqual')}), '') || "
                 f"coalesce(format(' WITH CHECK (%s)', {change.format('polwithcheck')}), '') "
-                f"FROM pg_policy JOIN pg_class AS c ON c.oid = polrelid AND relnamespace = current_schema()::regnamespace WHERE {_holds(which, wrapped)}"
+                f"FROM pg_policy JOIN pg_class AS c ON c.oid = polrelid AND relnamespace = quote_ident(current_schema())::regnamespace WHERE {_holds(which, wrapped)}"
             )
 
 

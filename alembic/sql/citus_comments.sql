@@ -9,4 +9,4 @@ SELECT format('COMMENT ON %s IS %L', what, description) AS statement FROM (
     UNION ALL SELECT format('TRIGGER %I ON %s', tgname, tgrelid::regclass), description, tgrelid FROM pg_description JOIN pg_trigger AS g ON g.oid = objoid WHERE classoid = 'pg_trigger'::regclass
     UNION ALL SELECT format('STATISTICS %s', format('%I.%I', nspname, stxname)), description, stxrelid FROM pg_description JOIN pg_statistic_ext AS x ON x.oid = objoid JOIN pg_namespace AS n ON n.oid = stxnamespace WHERE classoid = 'pg_statistic_ext'::regclass
     UNION ALL SELECT format('SEQUENCE %s', d.objid::regclass), description, refobjid FROM pg_description JOIN pg_depend AS d ON d.classid = classoid AND d.objid = objoid AND deptype IN ('a', 'i') JOIN pg_class AS s ON s.oid = d.objid AND relkind = 'S' WHERE classoid = 'pg_class'::regclass
-) AS c WHERE tab IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+) AS c WHERE tab IN (SELECT oid FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace)

@@ -269,7 +269,7 @@ class Rehearsal:
 
 _COLUMNS = text(
     "SELECT quote_ident(relname), quote_ident(attname), format_type(atttypid, NULL) FROM pg_attribute "
-    "JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' "
+    "JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r' "
     "AND relname <> :but AND attnum > 0 AND NOT attisdropped ORDER BY 1, attnum"
 )
 

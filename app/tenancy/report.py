@@ -16,7 +16,7 @@ from app.tenancy.urls import command_engine, database_url
 TABLES = f"""SELECT oid::regclass::text FROM pg_class
   LEFT JOIN unnest({literal("{" + ",".join((*NEW_TABLES, *OLD_TABLES)) + "}")}::text[]) WITH ORDINALITY AS ours (name, place)
     ON oid = to_regclass(name)
- WHERE relkind IN ('r', 'p') AND (name IS NOT NULL OR relnamespace = current_schema()::regnamespace AND EXISTS (
+ WHERE relkind IN ('r', 'p') AND (name IS NOT NULL OR relnamespace = quote_ident(current_schema())::regnamespace AND EXISTS (
            SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))
  ORDER BY place, relname"""
 """SQL query: this schema's tables and a team's own with tenancy, asked of the database: no model is needed."""
