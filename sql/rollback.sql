@@ -143,6 +143,76 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
+-- Build every index of a time whose type changes on an empty copy of the table, which is gone again at the end: what cannot be
+-- built again is named before the first is dropped. Inputs: table; times; retyped, the condition on a row of
+-- pg_attribute that its type changes; type, the new one; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    tried record;
+BEGIN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass('customers') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers);
+            EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamp', attname), ';')
+                                FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type')), '');
+            FOR tried IN SELECT index, replace(pg_get_indexdef(index), format(' INDEX %I ON %I.%I USING ', i.relname, nspname, t.relname), ' INDEX ON multi_tenant_trial USING ') AS definition
+                           FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
+ ORDER BY indexrelid::regclass::text
+) AS x (index) JOIN pg_class AS i ON i.oid = index
+                           JOIN pg_class AS t ON t.oid = 'customers'::regclass JOIN pg_namespace AS n ON n.oid = t.relnamespace LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                EXCEPTION WHEN OTHERS THEN
+                    said := said || format('the index %1$s cannot be built again when its times of %2$s become %3$s (%4$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, 'customers', 'timestamp', SQLERRM);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_customers', said::text, false);
+END $trial$;
+
+-- Build every index of a time whose type changes on an empty copy of the table, which is gone again at the end: what cannot be
+-- built again is named before the first is dropped. Inputs: table; times; retyped, the condition on a row of
+-- pg_attribute that its type changes; type, the new one; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    tried record;
+BEGIN
+    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass('conversations') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations);
+            EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamp', attname), ';')
+                                FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type')), '');
+            FOR tried IN SELECT index, replace(pg_get_indexdef(index), format(' INDEX %I ON %I.%I USING ', i.relname, nspname, t.relname), ' INDEX ON multi_tenant_trial USING ') AS definition
+                           FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
+ ORDER BY indexrelid::regclass::text
+) AS x (index) JOIN pg_class AS i ON i.oid = index
+                           JOIN pg_class AS t ON t.oid = 'conversations'::regclass JOIN pg_namespace AS n ON n.oid = t.relnamespace LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                EXCEPTION WHEN OTHERS THEN
+                    said := said || format('the index %1$s cannot be built again when its times of %2$s become %3$s (%4$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, 'conversations', 'timestamp', SQLERRM);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_conversations', said::text, false);
+END $trial$;
+
 DO $ask$
 #variable_conflict use_column
 DECLARE
@@ -199,13 +269,26 @@ SELECT concat_ws(E'\n',
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
                    AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp'))),
 (
--- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
-SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
-                       ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
- WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
-                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
-   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
+-- What stores a row of one of the two tables as one value, by itself or inside of arrays, domains, ranges and other row
+-- types: that keeps the table's row type from changing.
+WITH RECURSIVE holding (typ, depth) AS (
+    SELECT reltype, 1 FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION
+    SELECT next.typ, depth + 1 FROM holding CROSS JOIN LATERAL (
+        SELECT typarray FROM pg_type WHERE oid = holding.typ AND typarray <> 0
+        UNION ALL SELECT oid FROM pg_type WHERE typbasetype = holding.typ
+        UNION ALL SELECT unnest(ARRAY[rngtypid, rngmultitypid]) FROM pg_range WHERE rngsubtype = holding.typ
+        UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
+    ) AS next (typ)
+)
+SELECT string_agg(CASE
+           WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+           WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
+           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+  FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
+  JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
+ WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
 ),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
@@ -249,13 +332,18 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
-           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN is_unique THEN 'whose type changes, and without it doubles could come in and ON CONFLICT fails until it is there again; keep its definition, and create it again afterwards'
+                                                                 WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
       FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (
+                             SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique AND NOT EXISTS (  -- with the id no row is a double
+                                 SELECT FROM pg_attribute WHERE attrelid = relid AND attname = 'id' AND attnum = ANY (indkey))) AS is_unique) AS of_index
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         -- With a column go the constraints and indexes that it is in.
         OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR is_unique
         OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
                                                           AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
        AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
@@ -330,6 +418,16 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
 )
         ]::text[], E'\n'), E'\n');
     END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
     IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
         announced := announced || string_to_array(array_to_string(ARRAY[
 (
@@ -368,6 +466,36 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
        AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)
 ))) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep'),
+(SELECT string_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
+                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END), E'\n' ORDER BY role)
+   FROM (SELECT role, again, string_agg(format('%s on %s', privileges, object), '; ' ORDER BY object) AS what
+           FROM (SELECT role, again, object, string_agg(DISTINCT privilege_type || columns, ', ') AS privileges
+                   FROM (SELECT * FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'customers', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT 'customers', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('customers')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of customers'))) AS l UNION ALL SELECT * FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'conversations', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT 'conversations', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('conversations')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of conversations'))) AS l) AS l GROUP BY role, again, object) AS l
+          GROUP BY role, again) AS l),
         -- What goes with a column of the two tables and is not ours.
 (SELECT 'goes with the columns of the two tables; create it again after the next upgrade: ' || string_agg(definition, '; ') FROM (
             SELECT format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(k.oid))
@@ -697,7 +825,7 @@ DECLARE
     question text;
     refusal text;
     numbers text;
-    highest bigint;
+    archived_ids bigint[];
     triggers_off text;
     triggers_on text;
 BEGIN
@@ -725,7 +853,31 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
        AND NOT coalesce(tgname IN ('set_updated_at', 'single_business_only') AND tgrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
        AND NOT coalesce(polname IN ('app_tenant', 'app_service') AND polrelid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')), false)
        AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)
-))) THEN
+)) OR EXISTS (SELECT FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'customers', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT 'customers', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('customers')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of customers'))) AS l WHERE again) OR EXISTS (SELECT FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'conversations', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT 'conversations', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('conversations')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of conversations'))) AS l WHERE again)) THEN
         RETURN;
     END IF;
     CREATE SCHEMA multi_tenant_archive;
@@ -740,6 +892,33 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
     CREATE TABLE multi_tenant_archive.default_messages AS
         SELECT id, whatsapp_id, created_at, whatsapp_number_id, whatsapp_message_id FROM conversations
          WHERE business_id = '00000000-0000-0000-0000-000000000001' AND num_nonnulls(whatsapp_number_id, whatsapp_message_id) > 0 AND NOT (business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647));
+    CREATE TABLE multi_tenant_archive.privileges AS
+        SELECT DISTINCT format('GRANT %s%s ON %s TO %s%s', privilege_type, columns, object, role, CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement, rolname AS needs_role
+          FROM (SELECT * FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'customers', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT 'customers', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('customers')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of customers'))) AS l UNION ALL SELECT * FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'conversations', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT 'conversations', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('conversations')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of conversations'))) AS l) AS later WHERE again;
     SELECT disable, enable INTO triggers_off, triggers_on FROM (
 -- A team's own triggers have no part in a move: the statements that disable them, and those that enable them again.
 -- Inputs: moving, the tables; events, the bits of pg_trigger.tgtype: 4 INSERT, 8 DELETE, 16 UPDATE; except, names.
@@ -785,16 +964,19 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
         INSERT INTO multi_tenant_archive.customers SELECT * FROM people;
     SET CONSTRAINTS ALL IMMEDIATE;
     EXECUTE coalesce(triggers_on, '');
-    -- No sequence hands out an archived id again, even one that was given by hand.
-    FOR kept, highest IN SELECT 'customers', max(id) FROM (SELECT id FROM multi_tenant_archive.customers
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_customers) AS ids
-                         UNION ALL SELECT 'conversations', max(id) FROM (SELECT id FROM multi_tenant_archive.conversations
-                                       UNION ALL SELECT id FROM multi_tenant_archive.default_messages) AS ids LOOP
+    -- No sequence hands out an archived id again, even one that was given by hand. What it can never reach, and its very
+    -- last number, do not count: after that one no insert of the bot would get an id.
+    FOR kept, archived_ids IN VALUES ('customers', ARRAY(SELECT id::bigint FROM multi_tenant_archive.customers UNION ALL SELECT id FROM multi_tenant_archive.default_customers)),
+                                     ('conversations', ARRAY(SELECT id::bigint FROM multi_tenant_archive.conversations UNION ALL SELECT id FROM multi_tenant_archive.default_messages)) LOOP
         numbers := coalesce(pg_get_serial_sequence(kept, 'id'), (
             SELECT substring(pg_get_expr(adbin, adrelid) FROM $$^nextval\('(.*)'::regclass\)$$)
               FROM pg_attrdef JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE adrelid = kept::regclass AND attname = 'id'));
-        CONTINUE WHEN numbers IS NULL OR highest IS NULL;
-        EXECUTE format('SELECT setval(%L, %s) FROM %s WHERE last_value < %2$s OR last_value = %2$s AND NOT is_called', numbers, highest, numbers);
+        EXECUTE coalesce((
+            SELECT format('SELECT setval(%L, %s) FROM %s WHERE last_value %s %2$s OR last_value = %2$s AND NOT is_called', numbers,
+                          CASE WHEN seqincrement > 0 THEN max(id) ELSE min(id) END, numbers, CASE WHEN seqincrement > 0 THEN '<' ELSE '>' END)
+              FROM pg_sequence, unnest(archived_ids) AS id
+             WHERE seqrelid = numbers::regclass AND id BETWEEN seqmin AND seqmax AND id <> CASE WHEN seqincrement > 0 THEN seqmax ELSE seqmin END
+             GROUP BY seqincrement), '');
     END LOOP;
 END $archive$;
 
@@ -947,6 +1129,39 @@ DROP TRIGGER single_business_only ON customers;
 DROP TRIGGER single_business_update ON customers;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+-- Statements that take from later roles what row level security confined until now. What a role with the grant option granted
+-- falls with that option only: the owner then grants anew what others keep. Inputs: those of 001_later_roles.sql.
+WITH later AS (
+-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'customers', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT 'customers', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('customers')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of customers'))
+),
+by_others AS (SELECT DISTINCT object, privilege_type, grantor FROM later WHERE grantor <> relowner),
+held AS (
+    SELECT 'customers' AS object, '' AS columns, relowner, relacl AS acl FROM pg_class WHERE oid = to_regclass('customers')
+    UNION ALL SELECT 'customers', format(' (%I)', attname), relowner, attacl
+      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('customers')
+)
+SELECT statement FROM (
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON %s FROM %s CASCADE', privilege_type, object, grantor::regrole) FROM by_others
+    UNION SELECT 2, format('GRANT %s%s ON %s TO %s%s', e.privilege_type, columns, object, e.grantee::regrole, CASE WHEN e.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+      FROM held CROSS JOIN LATERAL aclexplode(acl) AS e
+     WHERE e.grantee NOT IN (0, relowner) AND e.grantee NOT IN (SELECT later.grantee FROM later) AND (object, e.privilege_type) IN (SELECT object, privilege_type FROM by_others)
+    UNION SELECT 3, format('REVOKE %s%s ON %s FROM %s CASCADE', privilege_type, columns, object, role) FROM later
+) AS s (stage, statement) ORDER BY stage, statement
+) AS s (statement)), ''); END $statements$;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_tenant ON customers' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('customers') AND polname = 'app_tenant' )
 ) AS s (statement)), ''); END $statements$;
 
@@ -1021,14 +1236,45 @@ SELECT everything.rolname::text
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of customers', pg_get_indexdef(i) FROM (
+    SELECT 'rollback', again.* FROM (
+-- The indexes of the times as statements that build them again, and what an index carries beside its definition.
+-- Inputs: table; times; retyped, a condition on a row of pg_attribute. A kind that begins with "mark" ends with the index.
+SELECT 'index of customers' AS kind,
+       left(definition, length(definition) - length(filter)) || coalesce(' TABLESPACE ' || quote_ident(spcname), '') || filter AS statement
+  FROM (
 -- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
 SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
  ORDER BY indexrelid::regclass::text
-) AS t (i);
+) AS t (i) JOIN pg_index AS x ON indexrelid = i JOIN pg_class AS c ON c.oid = i
+  LEFT JOIN pg_tablespace AS space ON space.oid = reltablespace
+ CROSS JOIN LATERAL (SELECT pg_get_indexdef(i) AS definition, coalesce(' WHERE ' || pg_get_expr(indpred, indrelid), '') AS filter) AS d
+UNION ALL
+SELECT format('mark of customers %s', i), mark
+  FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'customers times' AND kind = 'type'))
+ ORDER BY indexrelid::regclass::text
+) AS t (i) CROSS JOIN LATERAL (
+    SELECT format('COMMENT ON INDEX %s IS %L', i, obj_description(i, 'pg_class')) WHERE obj_description(i, 'pg_class') IS NOT NULL
+    UNION ALL SELECT format('ALTER TABLE customers CLUSTER ON %s', (SELECT quote_ident(relname) FROM pg_class WHERE oid = i)) FROM pg_index WHERE indexrelid = i AND indisclustered
+    UNION ALL SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i, attnum, attstattarget) FROM pg_attribute WHERE attrelid = i AND attstattarget >= 0
+  ) AS marks (mark)
+) AS again;
 DO $back$
 DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM (
+-- What another type of a column resets, as statements that set it again. Input: table.
+SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id SET STORAGE %s', CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'm' THEN 'MAIN' WHEN 'e' THEN 'EXTERNAL' ELSE 'EXTENDED' END) AS statement
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND attstorage <> typstorage
+UNION ALL
+SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id SET COMPRESSION %s', CASE attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
+  FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND attcompression <> ''
+UNION ALL
+SELECT format('ALTER STATISTICS %I.%I SET STATISTICS %s', nspname, stxname, stxstattarget)
+  FROM pg_statistic_ext JOIN pg_namespace AS n ON n.oid = stxnamespace WHERE stxrelid = 'customers'::regclass AND stxstattarget >= 0
+) AS k);
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id');
 BEGIN
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
@@ -1091,6 +1337,7 @@ END $remembered$;
             RAISE NOTICE 'customers.whatsapp_id stays as wide as it is (%): in a quiet hour run %', SQLERRM, narrow;
         END IF;
     END;
+    EXECUTE coalesce(kept, '');
 END $back$;
 
 -- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
@@ -1157,6 +1404,39 @@ BEGIN
 DROP TRIGGER single_business_only ON conversations;
 
 DROP TRIGGER single_business_update ON conversations;
+
+DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
+-- Statements that take from later roles what row level security confined until now. What a role with the grant option granted
+-- falls with that option only: the owner then grants anew what others keep. Inputs: those of 001_later_roles.sql.
+WITH later AS (
+-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
+-- them now, goes in a rollback. `again`: the next upgrade grants it again. Inputs: table; memory.
+SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLIC') AS role, rolname,
+       coalesce(rolname NOT IN ('anon', 'authenticated'), false) AS again
+  FROM (SELECT 'conversations', '', relowner, relacl FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT 'conversations', format(' (%I)', attname), relowner, attacl
+          FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('conversations')
+        UNION ALL SELECT 'SEQUENCE ' || c.oid::regclass, '', relowner, relacl
+          FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+         WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS part (object, columns, relowner, acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry LEFT JOIN pg_roles ON pg_roles.oid = grantee
+ WHERE grantee <> relowner AND coalesce(rolname NOT IN ('app_tenant', 'app_service'), true)
+   AND (rolname IS NULL OR rolname IN ('anon', 'authenticated') OR rolname NOT IN (SELECT statement FROM multi_tenant_rollback WHERE kind = 'role of conversations'))
+),
+by_others AS (SELECT DISTINCT object, privilege_type, grantor FROM later WHERE grantor <> relowner),
+held AS (
+    SELECT 'conversations' AS object, '' AS columns, relowner, relacl AS acl FROM pg_class WHERE oid = to_regclass('conversations')
+    UNION ALL SELECT 'conversations', format(' (%I)', attname), relowner, attacl
+      FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = to_regclass('conversations')
+)
+SELECT statement FROM (
+    SELECT 1, format('REVOKE GRANT OPTION FOR %s ON %s FROM %s CASCADE', privilege_type, object, grantor::regrole) FROM by_others
+    UNION SELECT 2, format('GRANT %s%s ON %s TO %s%s', e.privilege_type, columns, object, e.grantee::regrole, CASE WHEN e.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+      FROM held CROSS JOIN LATERAL aclexplode(acl) AS e
+     WHERE e.grantee NOT IN (0, relowner) AND e.grantee NOT IN (SELECT later.grantee FROM later) AND (object, e.privilege_type) IN (SELECT object, privilege_type FROM by_others)
+    UNION SELECT 3, format('REVOKE %s%s ON %s FROM %s CASCADE', privilege_type, columns, object, role) FROM later
+) AS s (stage, statement) ORDER BY stage, statement
+) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
 SELECT 'DROP POLICY app_tenant ON conversations' WHERE EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('conversations') AND polname = 'app_tenant' )
@@ -1231,14 +1511,45 @@ SELECT everything.rolname::text
 END $remembered$;
 -- An index on a time is dropped here, and built again concurrently.
 INSERT INTO multi_tenant_rollback (phase, kind, statement)
-    SELECT 'rollback', 'index of conversations', pg_get_indexdef(i) FROM (
+    SELECT 'rollback', again.* FROM (
+-- The indexes of the times as statements that build them again, and what an index carries beside its definition.
+-- Inputs: table; times; retyped, a condition on a row of pg_attribute. A kind that begins with "mark" ends with the index.
+SELECT 'index of conversations' AS kind,
+       left(definition, length(definition) - length(filter)) || coalesce(' TABLESPACE ' || quote_ident(spcname), '') || filter AS statement
+  FROM (
 -- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
 SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
  ORDER BY indexrelid::regclass::text
-) AS t (i);
+) AS t (i) JOIN pg_index AS x ON indexrelid = i JOIN pg_class AS c ON c.oid = i
+  LEFT JOIN pg_tablespace AS space ON space.oid = reltablespace
+ CROSS JOIN LATERAL (SELECT pg_get_indexdef(i) AS definition, coalesce(' WHERE ' || pg_get_expr(indpred, indrelid), '') AS filter) AS d
+UNION ALL
+SELECT format('mark of conversations %s', i), mark
+  FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND attname IN (SELECT needs_column FROM multi_tenant_rollback WHERE phase = 'conversations times' AND kind = 'type'))
+ ORDER BY indexrelid::regclass::text
+) AS t (i) CROSS JOIN LATERAL (
+    SELECT format('COMMENT ON INDEX %s IS %L', i, obj_description(i, 'pg_class')) WHERE obj_description(i, 'pg_class') IS NOT NULL
+    UNION ALL SELECT format('ALTER TABLE conversations CLUSTER ON %s', (SELECT quote_ident(relname) FROM pg_class WHERE oid = i)) FROM pg_index WHERE indexrelid = i AND indisclustered
+    UNION ALL SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i, attnum, attstattarget) FROM pg_attribute WHERE attrelid = i AND attstattarget >= 0
+  ) AS marks (mark)
+) AS again;
 DO $back$
 DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM (
+-- What another type of a column resets, as statements that set it again. Input: table.
+SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id SET STORAGE %s', CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'm' THEN 'MAIN' WHEN 'e' THEN 'EXTERNAL' ELSE 'EXTENDED' END) AS statement
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND attstorage <> typstorage
+UNION ALL
+SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id SET COMPRESSION %s', CASE attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
+  FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND attcompression <> ''
+UNION ALL
+SELECT format('ALTER STATISTICS %I.%I SET STATISTICS %s', nspname, stxname, stxstattarget)
+  FROM pg_statistic_ext JOIN pg_namespace AS n ON n.oid = stxnamespace WHERE stxrelid = 'conversations'::regclass AND stxstattarget >= 0
+) AS k);
     narrow text := (SELECT statement FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id');
 BEGIN
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
@@ -1301,6 +1612,7 @@ END $remembered$;
             RAISE NOTICE 'conversations.whatsapp_id stays as wide as it is (%): in a quiet hour run %', SQLERRM, narrow;
         END IF;
     END;
+    EXECUTE coalesce(kept, '');
 END $back$;
 
 -- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
@@ -1435,6 +1747,7 @@ $step$;
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind LIKE 'mark of customers %' AND to_regclass(substr(kind, length('mark of customers ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
 -- indexes of the times of conversations
@@ -1443,6 +1756,7 @@ SET lock_timeout = '200ms';
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind LIKE 'mark of conversations %' AND to_regclass(substr(kind, length('mark of conversations ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
 BEGIN;

@@ -163,6 +163,207 @@ EXCEPTION WHEN lock_not_available THEN
     'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
 END $wait$;
 
+-- Build every index of a time whose type changes on an empty copy of the table, which is gone again at the end: what cannot be
+-- built again is named before the first is dropped. Inputs: table; times; retyped, the condition on a row of
+-- pg_attribute that its type changes; type, the new one; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    tried record;
+BEGIN
+    IF to_regclass('customers') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers);
+            EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamptz', attname), ';')
+                                FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype), '');
+            FOR tried IN SELECT index, replace(pg_get_indexdef(index), format(' INDEX %I ON %I.%I USING ', i.relname, nspname, t.relname), ' INDEX ON multi_tenant_trial USING ') AS definition
+                           FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text
+) AS x (index) JOIN pg_class AS i ON i.oid = index
+                           JOIN pg_class AS t ON t.oid = 'customers'::regclass JOIN pg_namespace AS n ON n.oid = t.relnamespace LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                EXCEPTION WHEN OTHERS THEN
+                    said := said || format('the index %1$s cannot be built again when its times of %2$s become %3$s (%4$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, 'customers', 'timestamptz', SQLERRM);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_customers', said::text, false);
+END $trial$;
+
+-- Build every index of a time whose type changes on an empty copy of the table, which is gone again at the end: what cannot be
+-- built again is named before the first is dropped. Inputs: table; times; retyped, the condition on a row of
+-- pg_attribute that its type changes; type, the new one; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    tried record;
+BEGIN
+    IF to_regclass('conversations') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations);
+            EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamptz', attname), ';')
+                                FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype), '');
+            FOR tried IN SELECT index, replace(pg_get_indexdef(index), format(' INDEX %I ON %I.%I USING ', i.relname, nspname, t.relname), ' INDEX ON multi_tenant_trial USING ') AS definition
+                           FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text
+) AS x (index) JOIN pg_class AS i ON i.oid = index
+                           JOIN pg_class AS t ON t.oid = 'conversations'::regclass JOIN pg_namespace AS n ON n.oid = t.relnamespace LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                EXCEPTION WHEN OTHERS THEN
+                    said := said || format('the index %1$s cannot be built again when its times of %2$s become %3$s (%4$s); keep its definition, and create one that can be afterwards: run DROP INDEX IF EXISTS %1$s;', tried.index, 'conversations', 'timestamptz', SQLERRM);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_conversations', said::text, false);
+END $trial$;
+
+-- Write every SQL function that names one of the two tables once against an empty copy of the tables as they are, and once
+-- against one as they will be; all is gone again at the end. What fits before and not after is named before any change. A
+-- temporary copy is found first under the table's own name. Input: when, without which nothing is tried.
+DO $trial$
+DECLARE
+    functions jsonb;
+    tried record;
+    works jsonb := '[]';
+    said text[] := '{}';
+BEGIN
+    IF to_regclass('customers') IS NOT NULL AND to_regclass('conversations') IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) THEN
+        functions := (
+        SELECT jsonb_agg(jsonb_build_object('named', p.oid::regprocedure, 'definition', 'CREATE FUNCTION pg_temp.multi_tenant_trial(' || regexp_replace(
+                   substr(pg_get_functiondef(p.oid), length(format('CREATE OR REPLACE FUNCTION %I.%I(', nspname, proname)) + 1),
+                   format('(\m%s|"%1$s")\.(customers|conversations)\M', current_schema()), 'pg_temp.\2', 'g')))
+          FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace JOIN pg_language AS l ON l.oid = prolang
+         WHERE lanname = 'sql' AND prokind = 'f' AND prosqlbody IS NULL AND nspname !~ '^(pg_|information_schema$)'
+           AND (prosrc ~* '\m(customers|conversations)\M' OR EXISTS (
+                SELECT FROM pg_class AS c JOIN pg_type AS t ON t.oid = reltype WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations')) AND p.prorettype IN (t.oid, t.typarray))));
+    END IF;
+    IF functions IS NOT NULL THEN
+        BEGIN
+            CREATE TEMPORARY TABLE customers (LIKE customers);
+            CREATE TEMPORARY TABLE conversations (LIKE conversations);
+            FOR tried IN SELECT * FROM jsonb_to_recordset(functions) AS f (named text, definition text) LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                    RAISE SQLSTATE 'TRIAL';
+                EXCEPTION WHEN SQLSTATE 'TRIAL' THEN works := works || to_jsonb(tried);
+                          WHEN OTHERS THEN NULL;
+                END;
+            END LOOP;
+            EXECUTE (SELECT string_agg(format('ALTER TABLE pg_temp.%I ALTER COLUMN %I TYPE timestamptz', relname, attname), ';')
+                       FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE attrelid IN ('pg_temp.customers'::regclass, 'pg_temp.conversations'::regclass) AND attname IN ('created_at', 'updated_at', 'timestamp'));
+            ALTER TABLE pg_temp.customers ADD COLUMN business_id uuid, ADD COLUMN whatsapp_user_id varchar(255), ADD COLUMN username varchar(255);
+            ALTER TABLE pg_temp.conversations ADD COLUMN business_id uuid, ADD COLUMN whatsapp_number_id uuid, ADD COLUMN whatsapp_message_id varchar(255);
+            FOR tried IN SELECT * FROM jsonb_to_recordset(works) AS f (named text, definition text) LOOP
+                BEGIN
+                    EXECUTE tried.definition;
+                    RAISE SQLSTATE 'TRIAL';
+                EXCEPTION WHEN SQLSTATE 'TRIAL' THEN NULL;
+                          WHEN OTHERS THEN
+                    said := said || format('the function %s would fail after the upgrade, which adds columns and gives the times a zone (%s); let it select all columns by * where it returns a row, or drop it, and create it again afterwards: run DROP FUNCTION IF EXISTS %1$s;', tried.named, SQLERRM);
+                END;
+            END LOOP;
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction OR duplicate_column THEN
+            NULL;
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_functions', said::text, false);
+END $trial$;
+
+-- Insert the archived rows into a copy of their table, which is gone again at the end: what does not fit any more is named before
+-- any change. Inputs: table; times; new_columns; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    common text;
+BEGIN
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL AND to_regclass('customers') IS NOT NULL AND to_regclass('multi_tenant_archive.customers') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED);
+            SELECT string_agg(quote_ident(attname), ', ') INTO common
+              FROM pg_attribute AS old JOIN pg_attribute AS new USING (attname)
+             WHERE old.attrelid = to_regclass('multi_tenant_archive.customers') AND old.attnum > 0 AND NOT old.attisdropped
+               AND new.attrelid = 'customers'::regclass AND new.attgenerated = '' AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id');
+            EXECUTE (SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE %s', attname, CASE atttypid WHEN 'varchar'::regtype THEN 'varchar' ELSE 'timestamptz' END), ';')
+                       FROM pg_attribute WHERE attrelid = 'multi_tenant_trial'::regclass AND attname = ANY ('{whatsapp_id,created_at,updated_at}') AND atttypid <> 'text'::regtype);
+            EXECUTE format('INSERT INTO multi_tenant_trial (%1$s) SELECT %1$s FROM multi_tenant_archive.customers', common);
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION
+            WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+                NULL;
+            WHEN datatype_mismatch THEN
+                said := ARRAY(SELECT format('the column %1$s of customers is %2$s, and was %3$s when a rollback archived rows of it: run ALTER TABLE multi_tenant_archive.customers ALTER COLUMN %4$I TYPE %2$s USING %4$I::%2$s;',
+                                            attname, format_type(new.atttypid, new.atttypmod), format_type(old.atttypid, old.atttypmod), attname)
+                                FROM pg_attribute AS old JOIN pg_attribute AS new USING (attname)
+                               WHERE old.attrelid = to_regclass('multi_tenant_archive.customers') AND old.attnum > 0 AND NOT old.attisdropped
+                                 AND new.attrelid = 'customers'::regclass AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND attname <> ALL ('{whatsapp_id,created_at,updated_at}')
+                                 AND old.atttypid <> new.atttypid AND NOT EXISTS (
+                                     SELECT FROM pg_cast WHERE (castsource, casttarget) = (old.atttypid, new.atttypid) AND castcontext <> 'e'));
+                IF said = '{}' THEN
+                    said := ARRAY[format('the archive''s rows of %s do not fit the table any more (%s): change them in multi_tenant_archive, or the table', 'customers', SQLERRM)];
+                END IF;
+            WHEN OTHERS THEN
+                said := ARRAY[format('a row of %s in the archive does not fit the table any more (%s): change it in multi_tenant_archive, or the table', 'customers', SQLERRM)];
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_archive_customers', said::text, false);
+END $trial$;
+
+-- Insert the archived rows into a copy of their table, which is gone again at the end: what does not fit any more is named before
+-- any change. Inputs: table; times; new_columns; when, without which nothing is tried.
+DO $trial$
+DECLARE
+    said text[] := '{}';
+    common text;
+BEGIN
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL AND to_regclass('conversations') IS NOT NULL AND to_regclass('multi_tenant_archive.conversations') IS NOT NULL THEN
+        BEGIN
+            CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED);
+            SELECT string_agg(quote_ident(attname), ', ') INTO common
+              FROM pg_attribute AS old JOIN pg_attribute AS new USING (attname)
+             WHERE old.attrelid = to_regclass('multi_tenant_archive.conversations') AND old.attnum > 0 AND NOT old.attisdropped
+               AND new.attrelid = 'conversations'::regclass AND new.attgenerated = '' AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id');
+            EXECUTE (SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE %s', attname, CASE atttypid WHEN 'varchar'::regtype THEN 'varchar' ELSE 'timestamptz' END), ';')
+                       FROM pg_attribute WHERE attrelid = 'multi_tenant_trial'::regclass AND attname = ANY ('{whatsapp_id,timestamp,created_at}') AND atttypid <> 'text'::regtype);
+            EXECUTE format('INSERT INTO multi_tenant_trial (%1$s) SELECT %1$s FROM multi_tenant_archive.conversations', common);
+            RAISE SQLSTATE 'TRIAL';
+        EXCEPTION
+            WHEN SQLSTATE 'TRIAL' OR insufficient_privilege OR read_only_sql_transaction THEN
+                NULL;
+            WHEN datatype_mismatch THEN
+                said := ARRAY(SELECT format('the column %1$s of conversations is %2$s, and was %3$s when a rollback archived rows of it: run ALTER TABLE multi_tenant_archive.conversations ALTER COLUMN %4$I TYPE %2$s USING %4$I::%2$s;',
+                                            attname, format_type(new.atttypid, new.atttypmod), format_type(old.atttypid, old.atttypmod), attname)
+                                FROM pg_attribute AS old JOIN pg_attribute AS new USING (attname)
+                               WHERE old.attrelid = to_regclass('multi_tenant_archive.conversations') AND old.attnum > 0 AND NOT old.attisdropped
+                                 AND new.attrelid = 'conversations'::regclass AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') AND attname <> ALL ('{whatsapp_id,timestamp,created_at}')
+                                 AND old.atttypid <> new.atttypid AND NOT EXISTS (
+                                     SELECT FROM pg_cast WHERE (castsource, casttarget) = (old.atttypid, new.atttypid) AND castcontext <> 'e'));
+                IF said = '{}' THEN
+                    said := ARRAY[format('the archive''s rows of %s do not fit the table any more (%s): change them in multi_tenant_archive, or the table', 'conversations', SQLERRM)];
+                END IF;
+            WHEN OTHERS THEN
+                said := ARRAY[format('a row of %s in the archive does not fit the table any more (%s): change it in multi_tenant_archive, or the table', 'conversations', SQLERRM)];
+        END;
+    END IF;
+    PERFORM set_config('multi_tenant.trial_archive_conversations', said::text, false);
+END $trial$;
+
 DO $ask$
 #variable_conflict use_column
 DECLARE
@@ -252,13 +453,26 @@ SELECT concat_ws(E'\n',
 
 -- What a column of another type keeps from changing, the types, and the columns that are missing.
 (
--- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
-SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
-                       ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
- WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
-                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
-   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
+-- What stores a row of one of the two tables as one value, by itself or inside of arrays, domains, ranges and other row
+-- types: that keeps the table's row type from changing.
+WITH RECURSIVE holding (typ, depth) AS (
+    SELECT reltype, 1 FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION
+    SELECT next.typ, depth + 1 FROM holding CROSS JOIN LATERAL (
+        SELECT typarray FROM pg_type WHERE oid = holding.typ AND typarray <> 0
+        UNION ALL SELECT oid FROM pg_type WHERE typbasetype = holding.typ
+        UNION ALL SELECT unnest(ARRAY[rngtypid, rngmultitypid]) FROM pg_range WHERE rngsubtype = holding.typ
+        UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
+    ) AS next (typ)
+)
+SELECT string_agg(CASE
+           WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+           WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
+           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+  FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
+  JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
+ WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
 ),
 (
 -- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
@@ -271,13 +485,18 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
-           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN is_unique THEN 'whose type changes, and without it doubles could come in and ON CONFLICT fails until it is there again; keep its definition, and create it again afterwards'
+                                                                 WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
       FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (
+                             SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique AND NOT EXISTS (  -- with the id no row is a double
+                                 SELECT FROM pg_attribute WHERE attrelid = relid AND attname = 'id' AND attnum = ANY (indkey))) AS is_unique) AS of_index
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         -- With a column go the constraints and indexes that it is in.
         OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR is_unique
         OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
                                                           AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
        AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
@@ -425,6 +644,12 @@ SELECT concat_ws(E'\n',
   WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype
     AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
     AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'),
+(SELECT string_agg(format('look at the function %s: customers and conversations get more columns and their times a zone, which a list of columns for a whole row, or RETURN QUERY of a timestamp, does not fit', p.oid::regprocedure), E'\n' ORDER BY proname)
+   FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
+  WHERE l.lanname NOT IN ('sql', 'c', 'internal') AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND prorettype <> 'trigger'::regtype
+    AND (EXISTS (SELECT FROM untouched JOIN pg_class AS c ON c.oid = relid JOIN pg_type AS t ON t.oid = c.reltype WHERE prorettype IN (t.oid, t.typarray))
+         OR prosrc ~* '\m(?!(from|join|into|update|table|only|delete|insert)\M)\w+\s+(\w+\.)?(customers|conversations)\s*(%\s*rowtype\s*)?(;|:=|=|\mdefault\M)'
+         OR prosrc ~* '\m(customers|conversations)\M' AND prosrc ~* 'return\s+query' AND ('timestamp'::regtype = ANY (proallargtypes) OR prorettype = 'timestamp'::regtype))),
 (SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
    FROM pg_publication_tables JOIN untouched AS t ON tablename = relname AND schemaname = current_schema()),
 (SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
@@ -525,13 +750,26 @@ SELECT concat_ws(E'\n',
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
                    AND attname IN ('whatsapp_id', 'business_id', 'created_at', 'updated_at', 'timestamp'))),
 (
--- Columns and materialized views that use the row type of one of the two tables: that keeps it from changing.
-SELECT string_agg(CASE WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
-                       ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END, E'\n' ORDER BY attrelid, attnum)
-  FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
- WHERE atttypid = ANY (ARRAY(SELECT unnest(ARRAY[oid, typarray]) FROM pg_type
-                              WHERE typrelid IN (to_regclass('customers'), to_regclass('conversations')) AND typtype = 'c'))
-   AND relkind IN ('r', 'p', 'm') AND NOT attisdropped
+-- What stores a row of one of the two tables as one value, by itself or inside of arrays, domains, ranges and other row
+-- types: that keeps the table's row type from changing.
+WITH RECURSIVE holding (typ, depth) AS (
+    SELECT reltype, 1 FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))
+    UNION
+    SELECT next.typ, depth + 1 FROM holding CROSS JOIN LATERAL (
+        SELECT typarray FROM pg_type WHERE oid = holding.typ AND typarray <> 0
+        UNION ALL SELECT oid FROM pg_type WHERE typbasetype = holding.typ
+        UNION ALL SELECT unnest(ARRAY[rngtypid, rngmultitypid]) FROM pg_range WHERE rngsubtype = holding.typ
+        UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
+    ) AS next (typ)
+)
+SELECT string_agg(CASE
+           WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
+           WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
+           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+  FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
+  JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
+ WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
 ),
 (SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
@@ -569,13 +807,18 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
             JOIN pg_attribute AS child ON child.attrelid = inhrelid AND child.attname = parent.attname
  ), hung (classid, objid, objsubid, of_what, depth) AS (
     SELECT d.classid, d.objid, CASE WHEN d.classid = 'pg_class'::regclass THEN d.objsubid ELSE 0 END,
-           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
+           format('%s.%s, %s', attrelid::regclass, attname, CASE WHEN is_unique THEN 'whose type changes, and without it doubles could come in and ON CONFLICT fails until it is there again; keep its definition, and create it again afterwards'
+                                                                 WHEN goes THEN 'which goes; keep its definition, and create it again after the next upgrade' ELSE 'whose type changes; keep its definition, and create it again afterwards' END), 1
       FROM changed JOIN pg_attribute USING (attnum) JOIN pg_depend AS d ON refclassid = 'pg_class'::regclass AND refobjid = relid AND refobjsubid = attnum
+     CROSS JOIN LATERAL (SELECT is_time AND NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (
+                             SELECT FROM pg_index WHERE indexrelid = d.objid AND indisunique AND NOT EXISTS (  -- with the id no row is a double
+                                 SELECT FROM pg_attribute WHERE attrelid = relid AND attname = 'id' AND attnum = ANY (indkey))) AS is_unique) AS of_index
      WHERE attrelid = relid AND (
            d.deptype = 'n' AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_class'::regclass)
         OR d.classid = 'pg_class'::regclass AND d.objid = relid AND d.objsubid > 0 AND d.objsubid <> d.refobjsubid
         -- With a column go the constraints and indexes that it is in.
         OR NOT goes AND d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND (contype = 'c' OR is_time AND contype NOT IN ('n', 'p')))
+        OR is_unique
         OR NOT goes AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index WHERE indexrelid = d.objid
                                                           AND concat(indexprs, indpred) ~ (':varattno ' || changed.attnum || ' ')))
        AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy WHERE oid = d.objid AND polname IN ('app_tenant', 'app_service', 'single_business')))
@@ -977,6 +1220,21 @@ SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS datab
 )
         ]::text[], E'\n'), E'\n');
     END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_functions', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
     IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL THEN
         refusals := refusals || string_to_array(array_to_string(ARRAY[
 (
@@ -1002,6 +1260,51 @@ SELECT concat_ws(E'\n',
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = old.attname) HAVING count(*) > 0)
 ) AS sentences
 )
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+(
+-- What a team made upon the archived rows, whose tables go when the rows are back: the last made first. A sentence a line.
+WITH RECURSIVE ours (oid) AS (
+    SELECT to_regclass('multi_tenant_archive.' || t) FROM unnest('{customers,conversations,default_customers,default_messages}'::text[]) AS t
+), hung (classid, objid, depth) AS (
+    SELECT d.classid, d.objid, 1 FROM ours JOIN pg_class AS c USING (oid)
+      JOIN pg_depend AS d ON d.deptype = 'n' AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, c.oid), ('pg_type'::regclass, c.reltype))
+     WHERE NOT (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM ours WHERE oid IS NOT NULL))
+       AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint AS k JOIN ours ON ours.oid = k.conrelid WHERE k.oid = d.objid))
+    UNION SELECT d.classid, d.objid, depth + 1
+      FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
+      JOIN pg_class AS v ON v.oid = coalesce(r.ev_class, CASE WHEN hung.classid = 'pg_class'::regclass THEN hung.objid END)
+      JOIN pg_depend AS d ON d.deptype = 'n' AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
+     WHERE depth < 20
+)
+SELECT string_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command), E'\n' ORDER BY depth DESC, described)
+  FROM (SELECT max(depth) AS depth,
+               CASE WHEN r.oid IS NULL THEN pg_describe_object(hung.classid, hung.objid, 0) ELSE pg_describe_object('pg_class'::regclass, v.oid, 0) END AS described,
+               CASE WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
+                    WHEN v.relkind = 'm' THEN format('DROP MATERIALIZED VIEW IF EXISTS %s', v.oid::regclass)
+                    WHEN r.oid IS NOT NULL THEN format('DROP RULE IF EXISTS %I ON %s', r.rulename, v.oid::regclass)
+                    WHEN k.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+                    WHEN p.oid IS NOT NULL THEN format('DROP ROUTINE IF EXISTS %s', p.oid::regprocedure)
+                    WHEN c.oid IS NOT NULL THEN format('ALTER TABLE %s NO INHERIT %s', c.oid::regclass, (SELECT min(inhparent)::regclass FROM pg_inherits WHERE inhrelid = c.oid))
+                    END AS command
+          FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid LEFT JOIN pg_class AS v ON v.oid = r.ev_class
+          LEFT JOIN pg_constraint AS k ON hung.classid = 'pg_constraint'::regclass AND k.oid = hung.objid
+          LEFT JOIN pg_proc AS p ON hung.classid = 'pg_proc'::regclass AND p.oid = hung.objid
+          LEFT JOIN pg_class AS c ON hung.classid = 'pg_class'::regclass AND c.oid = hung.objid AND EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid)
+         GROUP BY 2, 3) AS d
+)
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_archive_customers', true), '')::text[], E'\n')
+        ]::text[], E'\n'), E'\n');
+    END IF;
+    IF true THEN
+        refusals := refusals || string_to_array(array_to_string(ARRAY[
+array_to_string(nullif(current_setting('multi_tenant.trial_archive_conversations', true), '')::text[], E'\n')
         ]::text[], E'\n'), E'\n');
     END IF;
     IF to_regclass('multi_tenant_archive.conversations') IS NOT NULL AND to_regclass('conversations') IS NOT NULL THEN
@@ -1271,7 +1574,7 @@ BEGIN;
 COMMIT;
 
 -- what a rollback gives back
-\echo 'Upgrading 000 -> 001, step 1 of 26: what a rollback gives back'
+\echo 'Upgrading 000 -> 001, step 1 of 27: what a rollback gives back'
 
 DO $step$
 #variable_conflict use_column
@@ -1346,7 +1649,7 @@ END
 $step$;
 
 -- roles app_tenant and app_service
-\echo 'Upgrading 000 -> 001, step 2 of 26: roles app_tenant and app_service'
+\echo 'Upgrading 000 -> 001, step 2 of 27: roles app_tenant and app_service'
 
 DO $step$
 #variable_conflict use_column
@@ -1446,7 +1749,7 @@ END
 $step$;
 
 -- businesses, whatsapp_numbers, users, user_businesses
-\echo 'Upgrading 000 -> 001, step 3 of 26: businesses, whatsapp_numbers, users, user_businesses'
+\echo 'Upgrading 000 -> 001, step 3 of 27: businesses, whatsapp_numbers, users, user_businesses'
 
 DO $step$
 #variable_conflict use_column
@@ -1844,7 +2147,7 @@ END
 $step$;
 
 -- canonical names of equal indexes
-\echo 'Upgrading 000 -> 001, step 4 of 26: canonical names of equal indexes'
+\echo 'Upgrading 000 -> 001, step 4 of 27: canonical names of equal indexes'
 
 DO $step$
 #variable_conflict use_column
@@ -1911,7 +2214,7 @@ END
 $step$;
 
 -- customers: business_id, time zones, row level security
-\echo 'Upgrading 000 -> 001, step 5 of 26: customers: business_id, time zones, row level security'
+\echo 'Upgrading 000 -> 001, step 5 of 27: customers: business_id, time zones, row level security'
 
 DO $step$
 #variable_conflict use_column
@@ -1937,7 +2240,7 @@ SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times.
+-- Inputs: table; columns and times, the names of its columns and of its times; retyped, as in 001_retype.sql.
 SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
 
 -- The form of an adopted table that revisions leave as it is, as the drift check words it, which takes it for no drift:
@@ -2011,12 +2314,32 @@ UNION ALL SELECT 'customers', 'access', format('GRANT %s%s ON %s TO %s', privile
           WHERE refobjid = 'customers'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')
-UNION ALL SELECT 'upgrade', 'index of customers', pg_get_indexdef(i), NULL, NULL FROM (
+UNION ALL SELECT 'upgrade', again.*, NULL, NULL FROM (
+-- The indexes of the times as statements that build them again, and what an index carries beside its definition.
+-- Inputs: table; times; retyped, a condition on a row of pg_attribute. A kind that begins with "mark" ends with the index.
+SELECT 'index of customers' AS kind,
+       left(definition, length(definition) - length(filter)) || coalesce(' TABLESPACE ' || quote_ident(spcname), '') || filter AS statement
+  FROM (
 -- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
 SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype)
  ORDER BY indexrelid::regclass::text
-) AS t (i)
+) AS t (i) JOIN pg_index AS x ON indexrelid = i JOIN pg_class AS c ON c.oid = i
+  LEFT JOIN pg_tablespace AS space ON space.oid = reltablespace
+ CROSS JOIN LATERAL (SELECT pg_get_indexdef(i) AS definition, coalesce(' WHERE ' || pg_get_expr(indpred, indrelid), '') AS filter) AS d
+UNION ALL
+SELECT format('mark of customers %s', i), mark
+  FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{created_at,updated_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text
+) AS t (i) CROSS JOIN LATERAL (
+    SELECT format('COMMENT ON INDEX %s IS %L', i, obj_description(i, 'pg_class')) WHERE obj_description(i, 'pg_class') IS NOT NULL
+    UNION ALL SELECT format('ALTER TABLE customers CLUSTER ON %s', (SELECT quote_ident(relname) FROM pg_class WHERE oid = i)) FROM pg_index WHERE indexrelid = i AND indisclustered
+    UNION ALL SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i, attnum, attstattarget) FROM pg_attribute WHERE attrelid = i AND attstattarget >= 0
+  ) AS marks (mark)
+) AS again
 ) AS q (phase, kind, statement, needs_column, needs_role)
 ) AS s (phase, kind, statement, needs_column, needs_role, place)
  WHERE statement IS NOT NULL AND NOT EXISTS (
@@ -2032,6 +2355,18 @@ ALTER TABLE customers ADD CONSTRAINT fk_customers_businesses FOREIGN KEY (busine
 -- Times with a zone, and a whatsapp_id wide enough for all: changes of the catalogue only, for the session is in UTC.
 -- Inputs: table; times, the names of its times; retyped, the condition on a row of pg_attribute that its type changes.
 DO $retype$
+DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM (
+-- What another type of a column resets, as statements that set it again. Input: table.
+SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id SET STORAGE %s', CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'm' THEN 'MAIN' WHEN 'e' THEN 'EXTERNAL' ELSE 'EXTENDED' END) AS statement
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND attstorage <> typstorage
+UNION ALL
+SELECT format('ALTER TABLE customers ALTER COLUMN whatsapp_id SET COMPRESSION %s', CASE attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
+  FROM pg_attribute WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND attcompression <> ''
+UNION ALL
+SELECT format('ALTER STATISTICS %I.%I SET STATISTICS %s', nspname, stxname, stxstattarget)
+  FROM pg_statistic_ext JOIN pg_namespace AS n ON n.oid = stxnamespace WHERE stxrelid = 'customers'::regclass AND stxstattarget >= 0
+) AS k);
 BEGIN
     -- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
@@ -2049,6 +2384,7 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'customers'::regclass
                       CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
           FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
          WHERE attrelid = 'customers'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258), '');
+    EXECUTE coalesce(kept, '');
 END $retype$;
 
 -- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
@@ -2121,6 +2457,25 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
   JOIN unnest('{customers}'::text[]) AS name ON tab IN (name, '')
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
 ) AS s (statement)), ''); END $statements$;
+
+-- Keep for the rollback what a query returns (phase, kind, statement, needs_column, needs_role), in its order, each
+-- statement once. Input: query. 001_memory.sql says what the columns hold.
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT phase, kind, statement, needs_column, needs_role FROM (
+SELECT *, row_number() OVER () FROM (
+-- Who held a privilege on the table or its sequences before the upgrade: what others are granted after it goes in a rollback.
+-- Input: table.
+SELECT DISTINCT 'fact', 'role of customers', rolname::text, NULL::name, NULL::name
+  FROM (SELECT relacl FROM pg_class WHERE oid = to_regclass('customers')
+        UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = to_regclass('customers') AND NOT attisdropped
+        UNION ALL SELECT relacl FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+                   WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('customers') AND deptype IN ('a', 'i')) AS part (acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry JOIN pg_roles ON pg_roles.oid = grantee
+) AS q (phase, kind, statement, needs_column, needs_role)
+) AS s (phase, kind, statement, needs_column, needs_role, place)
+ WHERE statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE (m.phase, m.kind, m.statement) = (s.phase, s.kind, s.statement))
+ ORDER BY place;
 
 -- Keep for the rollback what a query returns (phase, kind, statement, needs_column, needs_role), in its order, each
 -- statement once. Input: query. 001_memory.sql says what the columns hold.
@@ -2252,7 +2607,7 @@ END
 $step$;
 
 -- conversations: business_id, time zones, row level security
-\echo 'Upgrading 000 -> 001, step 6 of 26: conversations: business_id, time zones, row level security'
+\echo 'Upgrading 000 -> 001, step 6 of 27: conversations: business_id, time zones, row level security'
 
 DO $step$
 #variable_conflict use_column
@@ -2278,7 +2633,7 @@ SELECT phase, kind, statement, needs_column, needs_role FROM (
 SELECT *, row_number() OVER () FROM (
 -- A table as the upgrade finds it, as statements that give it back: types, defaults, comments, row level security, grants to
 -- Supabase's roles, and the indexes that are built anew.
--- Inputs: table; columns and times, the names of its columns and of its times.
+-- Inputs: table; columns and times, the names of its columns and of its times; retyped, as in 001_retype.sql.
 SELECT 'fact' AS phase, 'adopted' AS kind, line AS statement, NULL AS needs_column, NULL AS needs_role FROM (
 
 -- The form of an adopted table that revisions leave as it is, as the drift check words it, which takes it for no drift:
@@ -2352,12 +2707,32 @@ UNION ALL SELECT 'conversations', 'access', format('GRANT %s%s ON %s TO %s', pri
           WHERE refobjid = 'conversations'::regclass AND deptype IN ('a', 'i')) AS acl
    JOIN pg_roles ON pg_roles.oid = grantee
   WHERE rolname IN ('anon', 'authenticated')
-UNION ALL SELECT 'upgrade', 'index of conversations', pg_get_indexdef(i), NULL, NULL FROM (
+UNION ALL SELECT 'upgrade', again.*, NULL, NULL FROM (
+-- The indexes of the times as statements that build them again, and what an index carries beside its definition.
+-- Inputs: table; times; retyped, a condition on a row of pg_attribute. A kind that begins with "mark" ends with the index.
+SELECT 'index of conversations' AS kind,
+       left(definition, length(definition) - length(filter)) || coalesce(' TABLESPACE ' || quote_ident(spcname), '') || filter AS statement
+  FROM (
 -- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
 SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
         SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype)
  ORDER BY indexrelid::regclass::text
-) AS t (i)
+) AS t (i) JOIN pg_index AS x ON indexrelid = i JOIN pg_class AS c ON c.oid = i
+  LEFT JOIN pg_tablespace AS space ON space.oid = reltablespace
+ CROSS JOIN LATERAL (SELECT pg_get_indexdef(i) AS definition, coalesce(' WHERE ' || pg_get_expr(indpred, indrelid), '') AS filter) AS d
+UNION ALL
+SELECT format('mark of conversations %s', i), mark
+  FROM (
+-- Indexes that hold a time whose type changes. Inputs: table; times; retyped, a condition on a row of pg_attribute.
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regclass AND EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey) AND attname = ANY ('{timestamp,created_at}') AND atttypid = 'timestamp'::regtype)
+ ORDER BY indexrelid::regclass::text
+) AS t (i) CROSS JOIN LATERAL (
+    SELECT format('COMMENT ON INDEX %s IS %L', i, obj_description(i, 'pg_class')) WHERE obj_description(i, 'pg_class') IS NOT NULL
+    UNION ALL SELECT format('ALTER TABLE conversations CLUSTER ON %s', (SELECT quote_ident(relname) FROM pg_class WHERE oid = i)) FROM pg_index WHERE indexrelid = i AND indisclustered
+    UNION ALL SELECT format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', i, attnum, attstattarget) FROM pg_attribute WHERE attrelid = i AND attstattarget >= 0
+  ) AS marks (mark)
+) AS again
 ) AS q (phase, kind, statement, needs_column, needs_role)
 ) AS s (phase, kind, statement, needs_column, needs_role, place)
  WHERE statement IS NOT NULL AND NOT EXISTS (
@@ -2373,6 +2748,18 @@ ALTER TABLE conversations ADD CONSTRAINT fk_conversations_businesses FOREIGN KEY
 -- Times with a zone, and a whatsapp_id wide enough for all: changes of the catalogue only, for the session is in UTC.
 -- Inputs: table; times, the names of its times; retyped, the condition on a row of pg_attribute that its type changes.
 DO $retype$
+DECLARE
+    kept text := (SELECT string_agg(statement, ';') FROM (
+-- What another type of a column resets, as statements that set it again. Input: table.
+SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id SET STORAGE %s', CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'm' THEN 'MAIN' WHEN 'e' THEN 'EXTERNAL' ELSE 'EXTENDED' END) AS statement
+  FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND attstorage <> typstorage
+UNION ALL
+SELECT format('ALTER TABLE conversations ALTER COLUMN whatsapp_id SET COMPRESSION %s', CASE attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END)
+  FROM pg_attribute WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND attcompression <> ''
+UNION ALL
+SELECT format('ALTER STATISTICS %I.%I SET STATISTICS %s', nspname, stxname, stxstattarget)
+  FROM pg_statistic_ext JOIN pg_namespace AS n ON n.oid = stxnamespace WHERE stxrelid = 'conversations'::regclass AND stxstattarget >= 0
+) AS k);
 BEGIN
     -- An index on a time would be built anew under the lock: dropped here, it is built again concurrently.
     EXECUTE coalesce((SELECT string_agg(format('DROP INDEX %s', i), ';') FROM (
@@ -2390,6 +2777,7 @@ SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'conversations'::regc
                       CASE WHEN attcollation <> typcollation THEN format(' COLLATE %s', attcollation::regcollation) END)
           FROM pg_attribute JOIN pg_type AS t ON t.oid = atttypid
          WHERE attrelid = 'conversations'::regclass AND attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258), '');
+    EXECUTE coalesce(kept, '');
 END $retype$;
 
 -- A column whose type has changed has lost its statistics: to find the last messages of one customer the planner would then
@@ -2460,6 +2848,25 @@ SELECT CASE WHEN col IS NULL THEN format('COMMENT ON TABLE %s IS %L', name, abou
   JOIN unnest('{conversations}'::text[]) AS name ON tab IN (name, '')
  WHERE col IS NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = col)
 ) AS s (statement)), ''); END $statements$;
+
+-- Keep for the rollback what a query returns (phase, kind, statement, needs_column, needs_role), in its order, each
+-- statement once. Input: query. 001_memory.sql says what the columns hold.
+INSERT INTO multi_tenant_rollback (phase, kind, statement, needs_column, needs_role)
+SELECT phase, kind, statement, needs_column, needs_role FROM (
+SELECT *, row_number() OVER () FROM (
+-- Who held a privilege on the table or its sequences before the upgrade: what others are granted after it goes in a rollback.
+-- Input: table.
+SELECT DISTINCT 'fact', 'role of conversations', rolname::text, NULL::name, NULL::name
+  FROM (SELECT relacl FROM pg_class WHERE oid = to_regclass('conversations')
+        UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = to_regclass('conversations') AND NOT attisdropped
+        UNION ALL SELECT relacl FROM pg_depend JOIN pg_class AS c ON c.oid = objid AND relkind = 'S'
+                   WHERE classid = 'pg_class'::regclass AND refobjid = to_regclass('conversations') AND deptype IN ('a', 'i')) AS part (acl)
+ CROSS JOIN LATERAL aclexplode(acl) AS entry JOIN pg_roles ON pg_roles.oid = grantee
+) AS q (phase, kind, statement, needs_column, needs_role)
+) AS s (phase, kind, statement, needs_column, needs_role, place)
+ WHERE statement IS NOT NULL AND NOT EXISTS (
+    SELECT FROM multi_tenant_rollback AS m WHERE (m.phase, m.kind, m.statement) = (s.phase, s.kind, s.statement))
+ ORDER BY place;
 
 -- Keep for the rollback what a query returns (phase, kind, statement, needs_column, needs_role), in its order, each
 -- statement once. Input: query. 001_memory.sql says what the columns hold.
@@ -2591,21 +2998,21 @@ END
 $step$;
 
 -- statistics of customers
-\echo 'Upgrading 000 -> 001, step 7 of 26: statistics of customers'
+\echo 'Upgrading 000 -> 001, step 7 of 27: statistics of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'ANALYZE customers' WHERE EXISTS (SELECT FROM customers) \gexec
 SET lock_timeout = '200ms';
 
 -- statistics of conversations
-\echo 'Upgrading 000 -> 001, step 8 of 26: statistics of conversations'
+\echo 'Upgrading 000 -> 001, step 8 of 27: statistics of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'ANALYZE conversations' WHERE EXISTS (SELECT FROM conversations) \gexec
 SET lock_timeout = '200ms';
 
 -- remembered indexes can be built
-\echo 'Upgrading 000 -> 001, step 9 of 26: remembered indexes can be built'
+\echo 'Upgrading 000 -> 001, step 9 of 27: remembered indexes can be built'
 
 DO $step$
 #variable_conflict use_column
@@ -2676,23 +3083,25 @@ END
 $step$;
 
 -- indexes of the times of customers
-\echo 'Upgrading 000 -> 001, step 10 of 26: indexes of the times of customers'
+\echo 'Upgrading 000 -> 001, step 10 of 27: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind LIKE 'mark of customers %' AND to_regclass(substr(kind, length('mark of customers ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
 -- indexes of the times of conversations
-\echo 'Upgrading 000 -> 001, step 11 of 26: indexes of the times of conversations'
+\echo 'Upgrading 000 -> 001, step 11 of 27: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
 SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind LIKE 'mark of conversations %' AND to_regclass(substr(kind, length('mark of conversations ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_timestamp
-\echo 'Upgrading 000 -> 001, step 12 of 26: index ix_conversations_timestamp'
+\echo 'Upgrading 000 -> 001, step 12 of 27: index ix_conversations_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2700,7 +3109,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_whatsapp_id
-\echo 'Upgrading 000 -> 001, step 13 of 26: index ix_conversations_whatsapp_id'
+\echo 'Upgrading 000 -> 001, step 13 of 27: index ix_conversations_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2708,7 +3117,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_id_timestamp
-\echo 'Upgrading 000 -> 001, step 14 of 26: index ix_conversations_business_id_whatsapp_id_timestamp'
+\echo 'Upgrading 000 -> 001, step 14 of 27: index ix_conversations_business_id_whatsapp_id_timestamp'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2716,7 +3125,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_number_id
-\echo 'Upgrading 000 -> 001, step 15 of 26: index ix_conversations_business_id_whatsapp_number_id'
+\echo 'Upgrading 000 -> 001, step 15 of 27: index ix_conversations_business_id_whatsapp_number_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2724,7 +3133,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_conversations_business_id_whatsapp_message_id
-\echo 'Upgrading 000 -> 001, step 16 of 26: index uq_conversations_business_id_whatsapp_message_id'
+\echo 'Upgrading 000 -> 001, step 16 of 27: index uq_conversations_business_id_whatsapp_message_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2732,7 +3141,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_user_id
-\echo 'Upgrading 000 -> 001, step 17 of 26: index uq_customers_business_id_whatsapp_user_id'
+\echo 'Upgrading 000 -> 001, step 17 of 27: index uq_customers_business_id_whatsapp_user_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2740,7 +3149,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_id
-\echo 'Upgrading 000 -> 001, step 18 of 26: index uq_customers_business_id_whatsapp_id'
+\echo 'Upgrading 000 -> 001, step 18 of 27: index uq_customers_business_id_whatsapp_id'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2748,7 +3157,7 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- index ix_customers_whatsapp_id_001
-\echo 'Upgrading 000 -> 001, step 19 of 26: index ix_customers_whatsapp_id_001'
+\echo 'Upgrading 000 -> 001, step 19 of 27: index ix_customers_whatsapp_id_001'
 
 SET lock_timeout = '60000ms';
 SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
@@ -2756,28 +3165,28 @@ SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (reg
 SET lock_timeout = '200ms';
 
 -- validate fk_customers_businesses
-\echo 'Upgrading 000 -> 001, step 20 of 26: validate fk_customers_businesses'
+\echo 'Upgrading 000 -> 001, step 20 of 27: validate fk_customers_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE customers VALIDATE CONSTRAINT fk_customers_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'fk_customers_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_businesses
-\echo 'Upgrading 000 -> 001, step 21 of 26: validate fk_conversations_businesses'
+\echo 'Upgrading 000 -> 001, step 21 of 27: validate fk_conversations_businesses'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_businesses' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_conversations_whatsapp_numbers
-\echo 'Upgrading 000 -> 001, step 22 of 26: validate fk_conversations_whatsapp_numbers'
+\echo 'Upgrading 000 -> 001, step 22 of 27: validate fk_conversations_whatsapp_numbers'
 
 SET lock_timeout = '60000ms';
 SELECT 'ALTER TABLE conversations VALIDATE CONSTRAINT fk_conversations_whatsapp_numbers' WHERE EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_whatsapp_numbers' AND NOT convalidated) \gexec
 SET lock_timeout = '200ms';
 
 -- customers: unique in a business
-\echo 'Upgrading 000 -> 001, step 23 of 26: customers: unique in a business'
+\echo 'Upgrading 000 -> 001, step 23 of 27: customers: unique in a business'
 
 DO $step$
 #variable_conflict use_column
@@ -2804,11 +3213,14 @@ SELECT *, row_number() OVER () FROM (
 -- What kept whatsapp_id unique in the whole database, built under a name of ours first and then given its own; and what the
 -- index of the old bot's look-up was called. Inputs: equal, an index that is one of whatsapp_id alone, or NULL; global_unique.
 WITH kept AS (
-    SELECT index, definition, relname, place, conname, condeferrable, condeferred
-      FROM (SELECT indexrelid AS index, pg_get_indexdef(indexrelid) AS definition, relname, row_number() OVER (ORDER BY relname) AS place
-              FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    SELECT index, definition, relname, place, conname, condeferrable, condeferred, said, indisclustered
+      FROM (SELECT indexrelid AS index, left(definition, length(definition) - length(filter)) || coalesce(' TABLESPACE ' || quote_ident(spcname), '') || filter AS definition,
+                   relname, row_number() OVER (ORDER BY relname) AS place, indisclustered
+              FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid LEFT JOIN pg_tablespace AS space ON space.oid = reltablespace
+             CROSS JOIN LATERAL (SELECT pg_get_indexdef(indexrelid) AS definition, coalesce(' WHERE ' || pg_get_expr(indpred, indrelid), '') AS filter) AS d
              WHERE indrelid = 'customers'::regclass AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id')) AS i
       LEFT JOIN pg_constraint AS k ON conindid = index AND contype = 'u'
+     CROSS JOIN obj_description(k.oid, 'pg_constraint') AS said
 )
 SELECT 'customers' AS phase, 'plain index' AS kind,
        CASE relname WHEN 'ix_customers_whatsapp_id_001' THEN 'DROP INDEX IF EXISTS ix_customers_whatsapp_id'
@@ -2825,7 +3237,9 @@ UNION ALL (
            CASE WHEN conname IS NULL THEN format('ALTER INDEX multi_tenant_rollback_%s RENAME TO %I', place, relname)
                 ELSE format('ALTER TABLE customers ADD CONSTRAINT %I UNIQUE USING INDEX multi_tenant_rollback_%s%s%s', conname, place,
                             CASE WHEN condeferrable THEN ' DEFERRABLE' END, CASE WHEN condeferred THEN ' INITIALLY DEFERRED' END)
-           END || coalesce(format('; COMMENT ON INDEX %I IS %L', relname, obj_description(index, 'pg_class')), ''), NULL, NULL
+           END || CASE WHEN obj_description(index, 'pg_class') IS NOT NULL THEN format('; COMMENT ON INDEX %I IS %L', relname, obj_description(index, 'pg_class')) ELSE '' END
+               || CASE WHEN said IS NOT NULL THEN format('; COMMENT ON CONSTRAINT %I ON customers IS %L', conname, said) ELSE '' END
+               || CASE WHEN indisclustered THEN format('; ALTER TABLE customers CLUSTER ON %I', relname) ELSE '' END, NULL, NULL
       FROM kept ORDER BY place
 )
 ) AS q (phase, kind, statement, needs_column, needs_role)
@@ -2871,7 +3285,7 @@ END
 $step$;
 
 -- restore the rows of multi_tenant_archive
-\echo 'Upgrading 000 -> 001, step 24 of 26: restore the rows of multi_tenant_archive'
+\echo 'Upgrading 000 -> 001, step 24 of 27: restore the rows of multi_tenant_archive'
 
 DO $step$
 #variable_conflict use_column
@@ -2952,8 +3366,68 @@ END $restore$;
 END
 $step$;
 
+-- restore the privileges of roles that were new
+\echo 'Upgrading 000 -> 001, step 25 of 27: restore the privileges of roles that were new'
+
+DO $step$
+#variable_conflict use_column
+DECLARE
+    give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
+    pause float := 0.1;
+BEGIN
+    IF NOT to_regclass('multi_tenant_archive.privileges') IS NOT NULL THEN
+        RETURN;
+    END IF;
+    LOOP
+        -- The inner block gives its locks back when it fails.
+        BEGIN
+            SET LOCAL lock_timeout = '2s';
+            LOCK TABLE customers IN SHARE UPDATE EXCLUSIVE MODE;
+            SET LOCAL lock_timeout = '200ms';
+            SET LOCAL timezone = 'UTC';
+-- begin
+-- What the rollback took from roles that were new at 001. What a team dropped or renamed since is skipped, and named.
+DO $restore$
+DECLARE
+    archived record;
+BEGIN
+    FOR archived IN SELECT statement, needs_role FROM multi_tenant_archive.privileges ORDER BY statement LOOP
+        BEGIN
+            IF to_regrole(quote_ident(archived.needs_role)) IS NULL THEN
+                RAISE undefined_object USING MESSAGE = format('there is no role %I', archived.needs_role);
+            END IF;
+            EXECUTE archived.statement;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            RAISE NOTICE 'not given back, for %: %', SQLERRM, archived.statement;
+        END;
+    END LOOP;
+    DROP TABLE multi_tenant_archive.privileges;
+END $restore$;
+-- end
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            IF clock_timestamp() >= give_up_at THEN
+                PERFORM pg_stat_clear_snapshot();
+                RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
+    SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
+                  coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
+      FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
+       AND l.relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text = quote_ident(current_schema()))
+     WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (l.relation IS NOT NULL OR false)
+     ORDER BY false OR l.relation = to_regclass('customers') DESC NULLS LAST, a.xact_start LIMIT 1),
+    'customers' || ': nobody any more, or a prepared transaction (pg_prepared_xacts)') USING ERRCODE = 'lock_not_available';
+            END IF;
+        END;
+        PERFORM pg_sleep(pause * (0.5 + random()));
+        pause := least(pause * 1.6, 3.0);
+    END LOOP;
+END
+$step$;
+
 -- restore user names, drop multi_tenant_archive
-\echo 'Upgrading 000 -> 001, step 25 of 26: restore user names, drop multi_tenant_archive'
+\echo 'Upgrading 000 -> 001, step 26 of 27: restore user names, drop multi_tenant_archive'
 
 DO $step$
 #variable_conflict use_column
@@ -3032,7 +3506,7 @@ $step$;
 BEGIN;
 
 -- what a rollback gives back is complete
-\echo 'Upgrading 000 -> 001, step 26 of 26: what a rollback gives back is complete'
+\echo 'Upgrading 000 -> 001, step 27 of 27: what a rollback gives back is complete'
 
 DO $step$
 #variable_conflict use_column

@@ -171,3 +171,16 @@ def test_within_a_scope_and_within_the_transaction_of_a_test_it_is_the_same(shop
     with business_scope(DEFAULT_ID):
         all_of_it(shop, handle)
     assert rows(shop, ANSWERS) == [("the second",)]
+
+
+def test_an_answer_far_back_is_found(shop: URL, handle: Handler) -> None:
+    """The customer wrote a dozen messages since; the history that the handler reads holds ten."""
+    assert handle(HELLO) == ["re: Hola"]
+    later = "SELECT business_id, whatsapp_id, 'y', 'system', now() FROM conversations, generate_series(1, 12) WHERE role = 'user'"
+    execute(
+        shop,
+        f"INSERT INTO conversations (business_id, whatsapp_id, message, role, timestamp) {later}",
+        f"UPDATE conversations SET created_at = created_at - interval '{2 * ANSWER_TIME.total_seconds()} s'",
+    )
+    assert handle(HELLO) == []
+    assert rows(shop, ANSWERS) == [("re: Hola",)]

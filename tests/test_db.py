@@ -71,6 +71,13 @@ def test_a_password_that_is_not_encoded_is_not_shown(password: str) -> None:
     assert "t12" not in str(refused.value)
 
 
+def test_a_parameter_that_does_not_fit_is_named() -> None:
+    url = "postgresql://bot:s3cret@/shop?host=localhost&port=abc"
+    with environment(DATABASE_URL=url), pytest.raises(DatabaseUrlError, match="correct host or port") as refused:
+        database_url()
+    assert "s3cret" not in str(refused.value)
+
+
 def test_the_placeholder_of_supabase_is_named() -> None:
     url = "postgresql://postgres:[YOUR-PASSWORD]@db.example.com:5432/postgres"
     with environment(DATABASE_URL=url), pytest.raises(DatabaseUrlError, match="still has the placeholder"):

@@ -181,7 +181,7 @@ def sentences() -> Iterator[str]:
             r"(?:format\(|RAISE EXCEPTION |THEN\s+)'((?:[^']|'')*)'", path.read_text(encoding="utf-8")
         ):
             if len(said.split()) > 7 and not re.match(
-                r";? ?(SELECT|[A-Z]+ [A-Z%$])|\w+\(|%I_back", said
+                r"\^|privilege of |;? ?(SELECT|[A-Z]+ [A-Z%$])|\w+\(|%I_back", said
             ):  # which is SQL
                 yield said.replace("''", "'")
     for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "alembic/versions").glob("*.py")]:

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from app.models.conversation import Conversation
 from app.models.customer import Customer
-from app.models.types import USER_ID, is_user_id
+from app.models.types import is_user_id
 from app.tenancy.errors import reason
 from app.tenancy.messages import Sender
 from app.tenancy.queries import storable
@@ -161,7 +161,8 @@ def _make(session: Session, business_id: uuid.UUID | str, sender: Sender) -> lis
 
 def _fill_in(session: Session, customer: Customer, sender: Sender) -> Customer:
     changes: dict[str, Any] = {}
-    is_an_id = re.fullmatch(rf"\+?[0-9]*|{USER_ID}", customer.name) or customer.name == customer.username
+    ids = {customer.whatsapp_id, customer.whatsapp_user_id, customer.username, *sender.ids}
+    is_an_id = re.fullmatch(r"\+?[0-9]*", customer.name) or customer.name in ids
     if sender.name and is_an_id:
         changes["name"] = storable(sender.name)[:100]
     if sender.username:

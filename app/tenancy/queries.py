@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from app.db import BusinessSession, business_scope
 from app.models.business import Business
@@ -157,8 +157,24 @@ def record_answer(session: Session, message: Conversation, answer: str) -> Conve
 
 
 def is_answered(message: Conversation, history: Sequence[Conversation]) -> bool:
-    """Whether an answer was stored after the message: of a webhook that is delivered again, there is nothing to do."""
-    return any(row.role == "assistant" and row.id > message.id for row in history)
+    """Whether an answer was stored after the message: of a webhook that is delivered again, there is nothing to do.
+
+    Args:
+        message: as `record_message` returned it, in its session.
+        history: the last messages of its customer. Where they do not go back to the message, the database is asked.
+    """
+    if any(row.role == "assistant" and row.id > message.id for row in history):
+        return True
+    session = object_session(message)
+    if session is None or any(row.id == message.id for row in history):
+        return False
+    later = select(Conversation.id).where(
+        Conversation.business_id == message.business_id,
+        Conversation.whatsapp_id == message.whatsapp_id,
+        Conversation.role == "assistant",
+        Conversation.id > message.id,
+    )
+    return bool(session.scalar(select(later.exists())))
 
 
 @contextmanager

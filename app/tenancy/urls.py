@@ -11,6 +11,7 @@ from app.tenancy.environment import get_settings
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
     "application_name": "whatsapp-bot-schema",
+    "client_encoding": "utf8",  # whatever PGCLIENTENCODING, the role or the database say: names hold emoji
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -60,7 +61,14 @@ def parse_url(text: str, source: str = "DATABASE_URL") -> URL:
             f"{source} names {url.drivername!r}, but this schema needs PostgreSQL 15 or later, through psycopg2: "
             "set it to postgresql://user:password@host:5432/database."
         )
-    return url.set(drivername="postgresql+psycopg2")
+    url = url.set(drivername="postgresql+psycopg2")
+    try:
+        create_engine(url, poolclass=NullPool).dialect.create_connect_args(url)
+    except (ArgumentError, TypeError, ValueError):
+        raise DatabaseUrlError(
+            f"{source} has a parameter after the ? whose value does not fit: correct {' or '.join(url.query)}."
+        ) from None
+    return url
 
 
 def command_engine(url: URL, **options: Any) -> Engine:
