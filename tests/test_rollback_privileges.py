@@ -1,12 +1,14 @@
 """After a rollback nobody holds more than before: what row level security confined at 001 is taken, named, and given back."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import URL
 
 from tests.rollbacks import down, up
-from tests.support import OTHER_ID, add_business, check, execute, rows, scalar
+from tests.support import OTHER_ID, add_business, check, rows, scalar
+from tests.support import execute as run
 
 ROLES = ("later_console", "later_analyst", "former_worker", "former_reader", "later_supabase")
 
@@ -18,6 +20,15 @@ PRIVILEGES = """
                    WHERE attrelid IN ('customers'::regclass, 'conversations'::regclass) AND NOT attisdropped) AS part,
         aclexplode(acl) AS e LEFT JOIN pg_roles ON pg_roles.oid = grantee
      WHERE coalesce(rolname ~ '^(later|former)_|^(anon|authenticated)$', true) ORDER BY 1, 2, 3"""
+
+
+def own(url: URL, text: str) -> str:
+    """The text with the names of roles, which belong to the whole server, made those of this database."""
+    return re.sub(r"\b(later|former)_[a-z]+\b", rf"\g<0>_{url.database}", text)
+
+
+def execute(url: URL, *statements: str) -> None:
+    run(url, *(own(url, statement) for statement in statements))
 
 
 @pytest.fixture
@@ -55,16 +66,17 @@ def test_later_roles_lose_what_they_were_granted_until_the_next_upgrade(options:
     execute(former, *LATER)
     granted = rows(former, PRIVILEGES)
     said = down(former, *options)
-    mine = ("former_worker", "customers", "DELETE", False)
+    mine = (own(former, "former_worker"), "customers", "DELETE", False)
     held = rows(former, PRIVILEGES)
     if options:  # the form of revision 000 says nothing of anon
         held, before = ([row for row in found if row[0] != "anon"] for found in (held, before))
-        assert [row for row in held if row not in before and row[0] != "later_supabase"] == [mine]
+        assert [row for row in held if row not in before and row[0] != own(former, "later_supabase")] == [mine]
     else:
         assert [row for row in held if row not in before] == [mine]
     assert [row for row in before if row not in held] == []
-    assert "role later_console loses what it was granted after the upgrade (SELECT, UPDATE on customers)" in said
-    assert "role later_analyst loses what it was granted" in said
+    lost = "role later_console loses what it was granted after the upgrade (SELECT, UPDATE on customers)"
+    assert own(former, lost) in said
+    assert own(former, "role later_analyst loses what it was granted") in said
     up(former)
     assert [row for row in granted if row not in rows(former, PRIVILEGES)] == []
 
@@ -89,10 +101,11 @@ def test_a_role_of_another_business_reads_nothing_after_the_rollback(former: URL
     policy = f"CREATE POLICY own ON customers TO later_console USING (business_id = '{OTHER_ID}')"
     execute(former, policy, "DROP POLICY own ON customers")
     down(former)
-    assert not scalar(former, "SELECT has_any_column_privilege('later_console', 'customers', 'SELECT')")
+    assert not scalar(former, own(former, "SELECT has_any_column_privilege('later_console', 'customers', 'SELECT')"))
     execute(former, "REASSIGN OWNED BY later_console TO CURRENT_USER", "DROP OWNED BY later_console")
     execute(former, "DROP ROLE later_console")
     said = up(former)
-    assert "not given back, for there is no role later_console: GRANT SELECT ON customers TO later_console" in said
+    not_given = "not given back, for there is no role later_console: GRANT SELECT ON customers TO later_console"
+    assert own(former, not_given) in said
     execute(former, "CREATE ROLE later_console")
     check(former)

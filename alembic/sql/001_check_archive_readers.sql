@@ -9,7 +9,7 @@ WITH RECURSIVE ours (oid) AS (
     UNION SELECT d.classid, d.objid, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       JOIN pg_class AS v ON v.oid = coalesce(r.ev_class, CASE WHEN hung.classid = 'pg_class'::regclass THEN hung.objid END)
-      JOIN pg_depend AS d ON d.deptype = 'n' AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
+      JOIN pg_depend AS d ON d.deptype = 'n' AND d.objid <> hung.objid AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
      WHERE depth < 20
 )
 SELECT string_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command), E'\n' ORDER BY depth DESC, described)
