@@ -67,8 +67,8 @@ UNREACHABLE = (
     "which the coordinator connects (trust for its address, a certificate, or a password in its .pgpass)"
 )
 
-OTHERS = """(SELECT string_agg(format('the foreign key %s of table %s refers to %s, which comes back to one server: run ALTER TABLE %2$s DROP CONSTRAINT %1$I;',
-                          conname, conrelid::regclass, confrelid::regclass), E'\\n' ORDER BY conname)
+OTHERS = """(SELECT jsonb_agg(format('the foreign key %s of table %s refers to %s, which comes back to one server: run ALTER TABLE %2$s DROP CONSTRAINT %1$I;',
+                          conname, conrelid::regclass, confrelid::regclass) ORDER BY conname)
    FROM pg_constraint WHERE contype = 'f' AND confrelid IN ({tables}) AND conrelid NOT IN ({tables}))"""
 
 REACH = """DO $reach$
@@ -219,6 +219,7 @@ def keep_comments() -> None:
         emit(f"CREATE TABLE {COMMENTS} AS {script('citus_comments.sql')}")
         ops.close_table(COMMENTS)
         emit(f"ALTER TABLE {COMMENTS} ENABLE ROW LEVEL SECURITY")
+    ops.refuse_planted()
 
 
 def give_comments_back() -> None:

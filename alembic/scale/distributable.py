@@ -29,7 +29,7 @@ from app.tenancy.migration.distribution import (
 )
 from app.tenancy.migration.ops import has_constraint, has_table
 from app.tenancy.migration.scripts import answer
-from app.tenancy.migration.state import MULTI, STATE
+from app.tenancy.migration.state import MULTI, STATE, function
 from app.tenancy.migration.steps import emit, emit_statements, literal, outside_transaction, refuse, step, wait_to_read
 
 revision = "distributable"
@@ -54,7 +54,7 @@ def check_upgrade() -> None:
 
 def upgrade() -> None:
     with outside_transaction():
-        with step("function is_colleague", done="to_regprocedure('is_colleague(uuid)') IS NOT NULL"):
+        with step("function is_colleague", done=f"{function('is_colleague(uuid)')} IS NOT NULL"):
             create_is_colleague()
         flatten_policies()
         for table in TABLES:
@@ -97,7 +97,7 @@ def downgrade() -> None:
             number_by_identity(table)
             number_on(table)
         wrap_policies()
-        with step("drop function is_colleague", done="to_regprocedure('is_colleague(uuid)') IS NULL"):
+        with step("drop function is_colleague", done=f"{function('is_colleague(uuid)')} IS NULL"):
             emit("DROP FUNCTION is_colleague(uuid)")
 
 

@@ -64,6 +64,6 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s', described, of_what)
-                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+ SELECT jsonb_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', '') ORDER BY depth DESC, described)
    FROM lines

@@ -40,7 +40,7 @@ BEGIN
         PERFORM FROM customers WHERE {{moved_customers}} FOR UPDATE;
         PERFORM FROM conversations WHERE {{moved_conversations}} FOR UPDATE;
     END IF;
-    FOREACH question IN ARRAY coalesce(string_to_array(({{> 001_check_keys.sql}}), E'\n'), '{}') LOOP
+    FOR question IN SELECT asked ->> 'query' FROM jsonb_array_elements(({{> 001_check_keys.sql}})) AS asked LOOP
         EXECUTE question INTO refusal;
         IF refusal IS NOT NULL THEN
             RAISE EXCEPTION '%', refusal;

@@ -1,5 +1,5 @@
--- What the archive lacks that a rollback kept there, or has too much. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What the archive lacks that a rollback kept there, or has too much. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('the schema multi_tenant_archive lacks what a rollback kept there: %s; restore it from a backup, or run DROP SCHEMA multi_tenant_archive CASCADE to go on without all that it holds',
                string_agg(name, ', ' ORDER BY name))
    FROM (SELECT concat('table ', t) FROM unnest('{user_businesses,users,whatsapp_numbers,businesses,customers,conversations,default_customers,default_messages}'::text[]) AS t

@@ -1,4 +1,4 @@
--- What a team made upon the archived rows, whose tables go when the rows are back: the last made first. A sentence a line.
+-- What a team made upon the archived rows, whose tables go when the rows are back: the last made first. JSON of sentences.
 WITH RECURSIVE ours (oid) AS (
     SELECT to_regclass('multi_tenant_archive.' || t) FROM unnest('{customers,conversations,default_customers,default_messages}'::text[]) AS t
 ), hung (classid, objid, depth) AS (
@@ -12,7 +12,7 @@ WITH RECURSIVE ours (oid) AS (
       JOIN pg_depend AS d ON d.deptype = 'n' AND d.objid <> hung.objid AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
      WHERE depth < 20
 )
-SELECT string_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command), E'\n' ORDER BY depth DESC, described)
+SELECT jsonb_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command) ORDER BY depth DESC, described)
   FROM (SELECT max(depth) AS depth,
                CASE WHEN r.oid IS NULL THEN pg_describe_object(hung.classid, hung.objid, 0) ELSE pg_describe_object('pg_class'::regclass, v.oid, 0) END AS described,
                CASE WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)

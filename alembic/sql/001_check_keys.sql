@@ -1,5 +1,5 @@
 -- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
-SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+SELECT jsonb_agg(jsonb_build_object('query', format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
                                 conname, conrelid::regclass, confrelid::regclass),
                          conrelid::regclass, confrelid::regclass,
@@ -7,7 +7,7 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
                          format({{moved_format}}, 't', it.longest),
-                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format({{moved_format}}, 'o', own.longest)) END), E'\n')
+                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format({{moved_format}}, 'o', own.longest)) END)))
   FROM pg_constraint
   JOIN (VALUES (to_regclass('customers'), {{longest_customers}}), (to_regclass('conversations'), {{longest_conversations}})) AS it (oid, longest)
     ON it.oid = confrelid

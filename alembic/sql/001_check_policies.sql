@@ -1,7 +1,7 @@
--- Whom row level security would cut off from the two tables, or let through. A sentence a line.
+-- Whom row level security would cut off from the two tables, or let through. JSON of sentences.
 -- Inputs: queries of app/tenancy/migration/access.py: acl_* (grantee, relowner, privilege_type, columns) and former_* (role); the
 -- conditions to_ours and upgraded on a row of pg_policy.
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 (SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC;',
                string_agg(format('%s on %s', privilege, place), ', '),
                string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))

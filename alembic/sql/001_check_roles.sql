@@ -1,5 +1,5 @@
--- What the two roles could do, whether they can be granted, and what could be planted here. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What the two roles could do, whether they can be granted, and what could be planted here. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
    FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
@@ -18,12 +18,6 @@ SELECT concat_ws(E'\n',
              OR name NOT IN ({{> 001_missing_memberships.sql}}) END
  HAVING count(*) > 0),
 
-(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
-               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
-   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
-    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
- HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
 (SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
                nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)

@@ -1,4 +1,4 @@
--- What stands in the way of changing the two tables: what hangs on them, and triggers. A sentence a line.
+-- What stands in the way of changing the two tables: what hangs on them, and triggers. JSON of sentences.
 WITH untouched AS ({{> 001_untouched.sql}}),
 changing (relid, attnum, is_time, goes) AS (
     SELECT attrelid, attnum, attname <> 'whatsapp_id', false FROM pg_attribute
@@ -6,23 +6,23 @@ changing (relid, attnum, is_time, goes) AS (
        AND (attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype
             OR attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258)
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 ({{> 000_dependents.sql}}),
-(SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+(SELECT jsonb_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass))
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relispartition),
-(SELECT string_agg(format('%1$s inherits columns of %2$s, which cannot change here: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+(SELECT jsonb_agg(format('%1$s inherits columns of %2$s, which cannot change here: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass))
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
-(SELECT string_agg(format('%1$s is a table of the type %2$s, and its columns cannot change: run ALTER TABLE %1$s NOT OF;', relname, reloftype::regtype), E'\n')
+(SELECT jsonb_agg(format('%1$s is a table of the type %2$s, and its columns cannot change: run ALTER TABLE %1$s NOT OF;', relname, reloftype::regtype))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND reloftype <> 0),
-(SELECT string_agg(format('row level security is forced on %1$s, which hides rows from the migration: run ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY;', relname), E'\n' ORDER BY relname)
+(SELECT jsonb_agg(format('row level security is forced on %1$s, which hides rows from the migration: run ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY;', relname) ORDER BY relname)
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relforcerowsecurity),
 -- Trigger functions that write a row by the number of its columns, which changes. NEW.* and OLD.* by themselves in a list
 -- are counted; as the argument of a function, such as to_jsonb(NEW.*), they are not.
-(SELECT string_agg(format('the trigger function %s (%s) copies rows by the number of their columns, and every write of the bot would fail after the upgrade; let it name the columns%s: run %s;',
+(SELECT jsonb_agg(format('the trigger function %s (%s) copies rows by the number of their columns, and every write of the bot would fail after the upgrade; let it name the columns%s: run %s;',
                           f, triggers, CASE WHEN named THEN '' ELSE ', or do without it until it does' END,
-                          CASE WHEN named THEN format('DO $fix$ BEGIN EXECUTE regexp_replace(pg_get_functiondef(%L::regprocedure), %L, (SELECT %L || string_agg(format(''\2.%%I'', attname), '', '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ''%s''::regclass AND attnum > 0 AND NOT attisdropped), ''gi''); END $fix$',
-                                                      f, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 ', of_table)
-                               ELSE disable END), E'\n' ORDER BY f::text)
+                          CASE WHEN named THEN format('DO %L', format('BEGIN EXECUTE regexp_replace(pg_get_functiondef(%L::regprocedure), %L, (SELECT %L || string_agg(format(''\2.%%I'', attname), '', '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ''%s''::regclass AND attnum > 0 AND NOT attisdropped), ''gi''); END',
+                                                      f, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 ', of_table))
+                               ELSE disable END) ORDER BY f::text)
    FROM (SELECT tgfoid::regprocedure AS f, string_agg(DISTINCT format('trigger %I on %s', tgname, relname), ', ') AS triggers,
                 string_agg(DISTINCT format('ALTER TABLE %s DISABLE TRIGGER %I', relname, tgname), '; ') AS disable,
                 count(DISTINCT relid) = 1 AND NOT bool_or(rest ~* by_star) AS named, min(relname) AS of_table

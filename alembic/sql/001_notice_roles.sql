@@ -1,4 +1,4 @@
--- Whoever works with the two tables is named, and what changes for it. A sentence a line.
+-- Whoever works with the two tables is named, and what changes for it. JSON of sentences.
 WITH held AS (
     SELECT 'customers' AS place, a.* FROM ({{acl_customers}}) AS a
     UNION ALL SELECT 'conversations', a.* FROM ({{acl_conversations}}) AS a
@@ -16,7 +16,7 @@ WITH held AS (
            string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE unconfined) AS loses
       FROM places GROUP BY rolname, above
 )
-SELECT string_agg(what_changes, E'\n') FROM (
+SELECT jsonb_agg(what_changes) FROM (
     SELECT CASE WHEN above THEN format('role %I is not bound by row level security: it sees every business', rolname)
                 ELSE format('role %I keeps %s, and sees the default business only%s%s', rolname, keeps,
                     '; until a rollback it loses ' || loses,

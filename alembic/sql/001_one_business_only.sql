@@ -2,7 +2,7 @@
 -- AFTER triggers see a row as it is stored, whatever triggers of a team changed it.
 DO $only$
 BEGIN
-    IF to_regprocedure('single_business_only()') IS NULL THEN
+    IF to_regprocedure(quote_ident(current_schema()) || '.single_business_only()') IS NULL THEN
         CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
         BEGIN
             RAISE EXCEPTION 'this database is being rolled back to one business, which cannot hold this row';

@@ -3,4 +3,4 @@ SELECT 'conversations', 'index name', CASE WHEN equal IS NULL THEN 'DROP INDEX I
             WHEN relname <> name THEN format('ALTER INDEX IF EXISTS %I RENAME TO %I', name, relname) END, NULL, NULL
   FROM (VALUES ('ix_conversations_whatsapp_id', {{by_id}}), ('ix_conversations_timestamp', {{by_time}})) AS ours (name, equal)
   LEFT JOIN pg_class ON pg_class.oid = equal
- WHERE to_regclass(name) IS NULL
+ WHERE to_regclass(quote_ident(current_schema()) || '.' || name) IS NULL

@@ -1,5 +1,5 @@
--- What a rollback keeps, and what it does not. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What a rollback keeps, and what it does not. JSON of sentences.
+SELECT jsonb_build_array(
 'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '{{default}}'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
@@ -13,8 +13,8 @@ SELECT concat_ws(E'\n',
             UNION ALL SELECT count(*), 'change of the default business' FROM businesses WHERE {{changed}}
             UNION ALL SELECT 1, 'set of changes to the new tables' WHERE {{changed_tables}}) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep'),
-(SELECT string_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
-                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END), E'\n' ORDER BY role)
+(SELECT jsonb_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
+                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END) ORDER BY role)
    FROM (SELECT role, again, string_agg(format('%s on %s', privileges, object), '; ' ORDER BY object) AS what
            FROM (SELECT role, again, object, string_agg(DISTINCT privilege_type || columns, ', ') AS privileges
                    FROM (SELECT * FROM ({{later_customers}}) AS l UNION ALL SELECT * FROM ({{later_conversations}}) AS l) AS l GROUP BY role, again, object) AS l

@@ -5,6 +5,7 @@ DECLARE
     triggers_on text;
     restored bigint;
     lost bigint;
+    not_ours text;
 BEGIN
     IF EXISTS (SELECT FROM multi_tenant_archive.default_customers) THEN
         SELECT disable, enable INTO triggers_off, triggers_on FROM ({{> 001_team_triggers.sql}}) AS t;
@@ -20,7 +21,11 @@ BEGIN
             RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
         END IF;
     END IF;
-    SET LOCAL client_min_messages = warning;
-    DROP SCHEMA multi_tenant_archive CASCADE;
-    SET LOCAL client_min_messages = notice;
+    DROP TABLE multi_tenant_archive.default_customers;
+    not_ours := (SELECT {{shown}} FROM jsonb_path_query(({{> 001_not_archived.sql}}), '$[*][*]') AS added (sentence)
+                  WHERE jsonb_typeof(sentence) = 'string' LIMIT 1);
+    IF not_ours IS NOT NULL THEN  -- made since the check
+        RAISE EXCEPTION '%', not_ours;
+    END IF;
+    DROP SCHEMA multi_tenant_archive;
 END $restore$

@@ -1,5 +1,5 @@
--- What keeps this server and its workers from taking the tables. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What keeps this server and its workers from taking the tables. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('this is Citus %s, and the steps need 12 or later: run ALTER EXTENSION citus UPDATE;', extversion)
    FROM pg_extension WHERE extname = 'citus' AND split_part(extversion, '.', 1)::int < 12),
 (SELECT 'this server is a worker: connect to the coordinator' FROM pg_dist_local_group WHERE groupid <> 0),

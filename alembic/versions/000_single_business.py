@@ -12,10 +12,10 @@ Create Date: 2025-10-11 00:00:00+00:00
 import sqlalchemy as sa
 
 from alembic import op
-from app.tenancy.migration.ops import has_table
+from app.tenancy.migration.ops import has_table, refuse_hidden_rows, refuse_rows
 from app.tenancy.migration.scripts import answer
-from app.tenancy.migration.state import HAS_OLD_TABLES, MULTI, STATE
-from app.tenancy.migration.steps import options, refuse, step, wait_to_read
+from app.tenancy.migration.state import HAS_OLD_TABLES, MULTI, OLD_TABLES, STATE
+from app.tenancy.migration.steps import emit, options, refuse, step, wait_to_read
 
 revision = "000"
 down_revision = None
@@ -60,9 +60,13 @@ def check_downgrade() -> None:
     if not options().drop_data:
         refuse(answer("000_check_empty.sql"), when=has_table("customers"))
         refuse(answer("000_check_empty_001.sql"), when=f"({STATE}) = '{MULTI}'")
+        refuse_hidden_rows(*OLD_TABLES)
 
 
 def downgrade() -> None:
     with step("drop the single-business tables", done=f"NOT {has_table('customers')}", lock="conversations"):
+        emit("LOCK TABLE conversations, customers")
+        for table in OLD_TABLES:  # asked again: what the bot committed meanwhile is kept
+            refuse_rows(table)
         op.drop_table("conversations")
         op.drop_table("customers")

@@ -20,7 +20,7 @@ from app.tenancy.migration import access, ops
 from app.tenancy.migration.distribution import SCALED, UNDO_FIRST
 from app.tenancy.migration.ops import has_column, has_constraint, has_table
 from app.tenancy.migration.scripts import answer, script
-from app.tenancy.migration.state import HAS_OLD_TABLES, MEMORY, ROLLBACK_BEGAN
+from app.tenancy.migration.state import HAS_OLD_TABLES, MEMORY, ROLLBACK_BEGAN, relation
 from app.tenancy.migration.steps import (
     ALWAYS,
     announce,
@@ -31,6 +31,7 @@ from app.tenancy.migration.steps import (
     options,
     outside_transaction,
     refuse,
+    shown,
     step,
     step_per_statement,
     wait_to_read,
@@ -89,7 +90,7 @@ NO_MEMORY = (
     f"the table {MEMORY}, which says what the rollback is to give back, is missing: restore it from a backup, or run "
     "alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000"
 )
-MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('{MEMORY}') AND pg_has_role(relowner, 'USAGE'))"
+MEMORY_IS_OURS = f"EXISTS (SELECT FROM pg_class WHERE oid = {relation(MEMORY)} AND pg_has_role(relowner, 'USAGE'))"
 HAVE_MEMBERS = (
     "EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service')))"
 )
@@ -121,6 +122,7 @@ def check_upgrade() -> None:
     refuse(tried("functions"))
     archived = f"to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT {has_table('businesses')}"
     refuse(lines("check_archive"), when=archived)
+    refuse(lines("not_archived"))
     refuse(lines("check_archive_readers"), when=archived)
     for table in COLUMNS:
         there = f"{archived} AND {has_table(table)} AND {has_table(f'multi_tenant_archive.{table}')}"
@@ -137,6 +139,7 @@ def upgrade() -> None:
         create_memory()
         create_roles()
         create_new_tables()
+        ops.refuse_planted(made=True)
         rename_equal_indexes()
         extend("customers")
         extend("conversations")
@@ -175,6 +178,7 @@ def create_memory() -> None:
     with step("what a rollback gives back", done=has_table(MEMORY)):
         emit(sql("memory"))
         ops.close_table(MEMORY)
+    ops.refuse_planted()  # again, before anything is written to it: nobody else can make it any more
     if options().canonical:
         with step("the form of revision 000", done=f"NOT {has_table('businesses')}"):
             emit(f"DELETE FROM {MEMORY} WHERE phase ~ '^(customers|conversations|unique)' OR kind = 'number of rows'")
@@ -190,7 +194,7 @@ def try_times(table: str, retyped: str, type_: str, *, when: str) -> None:
 
 def tried(name: str) -> str:
     """SQL expression: what a trial found, a sentence a line."""
-    return f"array_to_string(nullif(current_setting('multi_tenant.trial_{name}', true), '')::text[], E'\\n')"
+    return f"to_jsonb(nullif(current_setting('multi_tenant.trial_{name}', true), '')::text[])"
 
 
 def remember(query: str) -> None:
@@ -371,11 +375,13 @@ def restore_archive() -> None:
         emit(sql("restore_privileges"))
     done = "to_regnamespace('multi_tenant_archive') IS NULL"
     with step("restore user names, drop multi_tenant_archive", done=done, lock="customers"):
-        emit(sql("restore_names", moving=_oids(["customers"]), events="16", **{"except": ""}))
+        values = {"moving": _oids(["customers"]), "events": "16", "except": "", "shown": shown("sentence #>> '{}'")}
+        emit(sql("restore_names", **values))
 
 
 def refuse_rollback() -> None:
     """Everything that could stop the rollback; nothing where an interrupted one goes on."""
+    refuse(answer("000_check_server.sql"))
     refuse(literal(UNDO_FIRST), when=SCALED)
     fresh = f"{_rollback_not_begun()} AND NOT {SCALED}"
     refuse(lines("check_owner"), when=has_table("businesses"))

@@ -1,9 +1,18 @@
 """Errors as a user reads them: what the database said in one line, and how a command of `python -m` ends."""
 
+import re
 import sys
 from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
+
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that begin a line, turn its direction, or tell a terminal something."""
+
+
+def shown(text: str) -> str:
+    """The text as one line, whatever the names in it are: control characters become <U+000A>."""
+    return _ODD.sub(lambda odd: f"<U+{ord(odd[0]):04X}>", text)
 
 
 def reason(error: DBAPIError) -> str:
@@ -11,7 +20,7 @@ def reason(error: DBAPIError) -> str:
     said = getattr(getattr(error.orig, "diag", None), "message_primary", None) or str(error.orig)
     # Of a failed connection libpq writes a line for each address, and a question after it.
     lines = [" ".join(line.split()) for line in said.splitlines()]
-    return "; ".join(line for line in lines if line and not line.endswith("?"))
+    return shown("; ".join(line for line in lines if line and not line.endswith("?")))
 
 
 def sentence(error: DBAPIError) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db import command_engine, database_url
 from app.tenancy.declared import declared
 from app.tenancy.environment import alembic_config, import_models
-from app.tenancy.errors import exit_status
+from app.tenancy.errors import exit_status, shown
 from app.tenancy.migration import runner
 from app.tenancy.migration.repair import Outcome, repair
 from app.tenancy.migration.steps import Options
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for drift in outcome.fixed:
             print(f"{'would fix' if given.dry_run else 'fixed'}: {drift}")
         for drift, what in outcome.left:
-            print(f"not fixed: {drift}; {what}")
+            print(shown(f"not fixed: {drift}; {what}"))
         if not outcome.fixed and not outcome.left:
             print("Nothing to repair.")
         return 1 if outcome.left else 0

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from app.tenancy.environment import alembic_config, get_settings, import_models, version_table
-from app.tenancy.errors import exit_status
+from app.tenancy.errors import exit_status, shown
 from app.tenancy.migration.state import DEFAULT_BUSINESS, FINISH_WITH, NEW_TABLES, OLD_TABLES, STATE, VERSION_TABLE
 from app.tenancy.migration.steps import literal
 from app.tenancy.migration.version import untrue
@@ -83,7 +83,7 @@ def report(connection: Connection, script: ScriptDirectory | None = None, table:
         "archive": ask("SELECT to_regnamespace('multi_tenant_archive')::text") or "none",
         "token keys": _keys(),
     }
-    return [f"{name + ':':<18}{value}" for name, value in lines.items()]
+    return [shown(f"{name + ':':<18}{value}") for name, value in lines.items()]
 
 
 IDS = """

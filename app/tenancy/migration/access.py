@@ -165,41 +165,6 @@ def tenant_columns(table: str) -> str:
                      JOIN pg_sequence ON seqrelid = refobjid WHERE adrelid = attrelid AND adnum = attnum)"""
 
 
-NOTHING_PLANTED = """DO $planted$
-DECLARE
-    before text := pg_catalog.current_setting('search_path');
-    places name[] := pg_catalog.current_schemas(true);
-    planted text;
-BEGIN
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
-    SELECT string_agg(statement, '; ') INTO planted FROM (
-        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
-          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
-         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
-           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
-                              AND b.proargtypes = p.proargtypes)
-        UNION ALL
-        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
-          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
-         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
-           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
-                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
-    ) AS found
-      JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
-      JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
-      JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
-    PERFORM set_config('search_path', before, true);
-    IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
-    END IF;
-END $planted$"""
-"""A statement that stops where the schemas on search_path hold what PostgreSQL could take for its own.
-
-A function with the name of a built-in one and arguments that fit better would run with the rights of whoever
-migrates. What the migrating role, a superuser or an extension made is trusted.
-"""
-
-
 # --- several databases of one server ---------------------------------------------------------------------------------
 
 USED_ELSEWHERE = f"""EXISTS (

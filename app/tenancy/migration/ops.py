@@ -9,6 +9,8 @@ import re
 from alembic import op
 from app.tenancy.migration import access, distribution
 from app.tenancy.migration.names import ident, short
+from app.tenancy.migration.planted import nothing_planted
+from app.tenancy.migration.state import relation
 from app.tenancy.migration.steps import emit, emit_statements, literal, options, refuse, step, step_per_statement
 
 CURRENT_BUSINESS_ID = """
@@ -216,8 +218,9 @@ def build_indexes(table: str, title: str, definitions: str, *, marks: str | None
     step_per_statement(
         title,
         f"SELECT 'DROP INDEX CONCURRENTLY ' || name FROM {wanted} "
-        "JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid",
-        f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} WHERE to_regclass(name) IS NULL",
+        f"JOIN pg_index ON indexrelid = to_regclass({_schema(table)} || '.' || name) AND NOT indisvalid",
+        f"SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM {wanted} "
+        f"WHERE to_regclass({_schema(table)} || '.' || name) IS NULL",
         *filter(None, [marks]),
         table=table,
     )
@@ -225,8 +228,8 @@ def build_indexes(table: str, title: str, definitions: str, *, marks: str | None
 
 def drop_index_concurrently(table: str, name: str) -> None:
     """Drop an index while the bot goes on. Locks: SHARE UPDATE EXCLUSIVE."""
-    drop = f"DROP INDEX CONCURRENTLY {ident(name)}"
-    there = f"SELECT {literal(drop)} WHERE to_regclass({literal(ident(name))}) IS NOT NULL"
+    index = f"to_regclass({_schema(table)} || {literal('.' + ident(name))})"
+    there = f"SELECT format('DROP INDEX CONCURRENTLY %s', {index}) WHERE {index} IS NOT NULL"
     step_per_statement(f"drop index {name}", there, table=table)
 
 
@@ -251,7 +254,7 @@ def rename_equal_index(table: str, name: str, column: str) -> None:
     """Give a plain index that does the same under another name its canonical name, so that none is built twice."""
     emit_statements(
         f"SELECT format('ALTER INDEX %s RENAME TO {name}', equal) FROM {equal_index(table, column)} AS e (equal) "
-        f"WHERE equal IS NOT NULL AND to_regclass({literal(name)}) IS NULL"
+        f"WHERE equal IS NOT NULL AND to_regclass({_schema(table)} || {literal('.' + name)}) IS NULL"
     )
 
 
@@ -283,13 +286,36 @@ def gather_statistics(table: str) -> None:
 
 
 def refuse_rows(table: str) -> None:
-    """Stop before the first change where a table that is to be dropped holds rows, unless `-x drop-data=yes`."""
+    """Stop where a table that is to be dropped holds rows, unless `-x drop-data=yes`.
+
+    A revision asks it twice: in `check_downgrade`, before the first change, and in the step that drops the table, once
+    that is locked. Otherwise a row that the bot commits in between would go with the table.
+    """
     if not options().drop_data:
+        refuse_hidden_rows(table)
         sentence = literal(
             f"table {table} holds rows, which this would delete: move them away first, or delete them for good by "
             "running the same command with -x drop-data=yes"
         )
         refuse(f"CASE WHEN EXISTS (SELECT FROM {table}) THEN {sentence} END", when=has_table(table))
+
+
+def refuse_hidden_rows(*tables: str) -> None:
+    """Stop where this role cannot tell whether the tables hold rows."""
+    isolation = literal(
+        "this transaction is %s, and what drops a table must see what others commit while it waits: run it in a READ "
+        "COMMITTED one"
+    )
+    refuse(
+        f"CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN "
+        f"format({isolation}, upper(current_setting('transaction_isolation'))) END"
+    )
+    for table in tables:
+        hidden = literal(
+            f"row level security hides the rows of table {table} from this role: run ALTER TABLE {table} NO FORCE ROW "
+            "LEVEL SECURITY;"
+        )
+        refuse(f"CASE WHEN row_security_active({literal(table)}) THEN {hidden} END", when=has_table(table))
 
 
 def refuse_values(table: str, column: str) -> None:
@@ -308,17 +334,17 @@ def refuse_values(table: str, column: str) -> None:
         f"AND {ident(column)}::text IS DISTINCT FROM (%s)::%s::text) THEN {literal(sentence)} END"
     )
     refuse(
-        f"""(SELECT format({literal(asked.replace("%", "%%").replace("(%%s)::%%s", "(%s)::%s"))},
+        f"""(SELECT jsonb_build_object('query', format({literal(asked.replace("%", "%%").replace("(%%s)::%%s", "(%s)::%s"))},
                 coalesce(CASE WHEN pg_get_expr(adbin, adrelid) NOT LIKE '%(%' THEN pg_get_expr(adbin, adrelid) END, 'NULL'),
-                format_type(atttypid, atttypmod))
+                format_type(atttypid, atttypmod)))
    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
   WHERE attrelid = to_regclass({literal(table)}) AND attname = {literal(column)} AND attgenerated = '')"""
     )
 
 
 def has_table(table: str) -> str:
-    """SQL condition: the table, view or index exists."""
-    return f"to_regclass({literal(table)}) IS NOT NULL"
+    """SQL condition: the table, view or index exists, in the schema of the run where its name says no other."""
+    return f"{f'to_regclass({literal(table)})' if '.' in table else relation(table)} IS NOT NULL"
 
 
 def has_column(table: str, column: str) -> str:
@@ -339,6 +365,16 @@ def has_policy(table: str) -> str:
 def has_trigger(table: str) -> str:
     """SQL condition: the table has the updated_at trigger."""
     return _has("trigger", "tg", table, "set_updated_at")
+
+
+def refuse_planted(*, made: bool = False) -> None:
+    """Stop where another role has made what this run takes for its own; see `planted.nothing_planted`."""
+    emit(nothing_planted(op.get_context().version_table, made=made))
+
+
+def _schema(table: str) -> str:
+    """SQL expression: the schema of a table, quoted; its indexes are there, too."""
+    return f"(SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass({literal(table)}))"
 
 
 def _has(catalogue: str, prefix: str, table: str, name: str, more: str = "") -> str:

@@ -6,9 +6,9 @@ from typing import Any
 
 from alembic.runtime.migration import MigrationContext, RevisionStep
 
-from app.tenancy.migration import progress, version
+from app.tenancy.migration import ops, progress, version
 from app.tenancy.migration.runner import RUNNER_LOCK, changes, compares, session_defaults, stamps
-from app.tenancy.migration.steps import count, together
+from app.tenancy.migration.steps import count, shown, together
 
 Work = Callable[..., Iterable[RevisionStep]]
 """What a command does with the recorded revisions and the migration context: most often, to return its path."""
@@ -33,7 +33,7 @@ BEGIN
     END IF;
     recorded := coalesce(recorded, 'base');
     IF recorded NOT IN ({known}) THEN
-        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but {table} says %: nothing was changed; bring the database to {first} first', recorded;
+        RAISE EXCEPTION 'this script leads from revision {first} to {last}, but {table} says %: nothing was changed; bring the database to {first} first', {recorded};
     END IF;
 END $head$;"""
 
@@ -46,6 +46,7 @@ def checks_first(work: Work) -> Work:
 
     def checked(heads: Any, migrations: MigrationContext) -> Iterator[RevisionStep]:
         if not migrations.as_sql and not migrations.purge:  # Alembic itself knows no revision of somebody else's
+            ops.refuse_planted()  # again: a version table that was missing is made by now
             version.refuse_untrue("own" if stamps() else "compare" if compares() else "look")
         path = list(work(heads, migrations))
         if migrations.as_sql:
@@ -116,4 +117,14 @@ def write_header(migrations: MigrationContext, path: list[RevisionStep]) -> None
     if revisions:
         table, first, last = migrations.version_table, revisions[0], revisions[-1]
         scope = "_xact" if single else ""
-        write(HEADER.format(table=table, scope=scope, key=RUNNER_LOCK, known=known, first=first, last=last))
+        write(
+            HEADER.format(
+                table=table,
+                recorded=shown("recorded"),
+                scope=scope,
+                key=RUNNER_LOCK,
+                known=known,
+                first=first,
+                last=last,
+            )
+        )

@@ -20,6 +20,8 @@ import psycopg2
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.tenancy.errors import shown
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -96,9 +98,10 @@ def be_quiet(quiet: bool) -> None:
 
 
 def say(*lines: str) -> None:
-    """Write lines to stderr. Where nobody reads it any more (`2>&1 | head`), the run goes on, and ends, in silence."""
+    """Write lines to stderr, each as one line whatever names are in it. Where nobody reads it any more (`2>&1 | head`), the run goes on, and ends, in silence."""
     if _quiet.get():
         return
+    lines = tuple(map(shown, lines))
     try:
         if (view := _view.get()) is not None:
             view.console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
@@ -198,8 +201,8 @@ def _look(engine: Engine, pid: int, parts: Parts, finished: threading.Event, sho
                 if not look.total and parts.total > 1:
                     look = look._replace(total=parts.total, done=parts.done, unit="parts")
                 if look.waits is not None:
-                    waits, until = look.waits, time.monotonic() + BETWEEN_TRIES
-                show(look if time.monotonic() > until else look._replace(waits=waits))
+                    waits, until = shown(look.waits), time.monotonic() + BETWEEN_TRIES
+                show(look._replace(waits=waits if time.monotonic() <= until else None))
                 finished.wait(LOOK_AFTER)
 
 

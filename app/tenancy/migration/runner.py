@@ -17,9 +17,10 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from alembic import context
-from app.tenancy.errors import reason
-from app.tenancy.migration.access import NOTHING_PLANTED
+from app.tenancy.environment import alembic_config
+from app.tenancy.errors import reason, shown
 from app.tenancy.migration.names import ident
+from app.tenancy.migration.planted import nothing_planted
 from app.tenancy.migration.progress import say
 from app.tenancy.migration.state import VERSION_TABLE
 from app.tenancy.migration.steps import LOCK_TIMEOUT, Options, literal
@@ -85,7 +86,7 @@ BEGIN
         PERFORM set_config('role', 'none', {is_local});
     END IF;
 END $known$"""
-    return ";\n".join((first, NOTHING_PLANTED, *others, where_known))
+    return ";\n".join((first, nothing_planted(version_table()), *others, where_known))
 
 
 FORMS: dict[Any, tuple[str, str]] = {
@@ -149,10 +150,13 @@ def parse_options(arguments: dict[str, str]) -> Options:
 def version_table() -> str:
     """The name of the version table: `version_table` in its section of alembic.ini, else `alembic_version`.
 
+    Outside of a run of Alembic it is that of the project's alembic.ini.
+
     Raises:
         CommandError: it is not a plain name.
     """
-    name = str(context.config.get_main_option("version_table", VERSION_TABLE))
+    config = context.config if cast(Any, context)._proxy is not None else alembic_config()
+    name = str(config.get_main_option("version_table", VERSION_TABLE))
     if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", name):
         raise refusal(f"version_table = {name} in alembic.ini is not a plain name: use small letters, digits and _.")
     return name
@@ -180,7 +184,7 @@ class _Notices(list[str]):
 
     def append(self, notice: str) -> None:
         if notice.startswith("NOTICE:"):
-            say(f"  {notice.removeprefix('NOTICE:').strip()}")
+            say("  " + " ".join(notice.removeprefix("NOTICE:").strip().splitlines()))
 
 
 def set_session_defaults(connection: Any, _: object = None, *, commit: bool = True) -> None:
@@ -330,6 +334,8 @@ def sentence(error: BaseException, url: URL, source: str = "DATABASE_URL") -> st
     code = getattr(original, "pgcode", None)
     if code == "P0001":
         said = str(original.diag.message_primary)
+        several = re.match(r"\d+ things stand in the way:\n- ", said)
+        said = "\n- ".join(map(shown, said.split("\n- "))) if several else shown(said)
         return said if said.endswith(";") else f"{said}."
     if code == "55P03" and message.startswith("gave up"):
         return f"{message}."

@@ -25,16 +25,42 @@ NEW_TABLES: Final = ("businesses", "whatsapp_numbers", "users", "user_businesses
 DEFAULT_BUSINESS: Final = "00000000-0000-0000-0000-000000000001"
 """Id of the business to which every row belongs that was there before, and every row without a business."""
 
-HAS_OLD_TABLES = "(to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL)"
-"""SQL condition: one of them is there. What is asked of them costs nothing where none is: it is not even planned."""
+HAS_OLD_TABLES = (
+    "(SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class "
+    "WHERE oid IN (to_regclass('customers'), to_regclass('conversations')))"
+)
+"""SQL condition: one of them is there, and none in another schema of search_path. What is asked of them costs nothing
+where none is: it is not even planned."""
 
 MEMORY = "multi_tenant_rollback"
 """The table of what a rollback gives back: the upgrade makes it first, the rollback drops it last."""
 
-ROLLBACK_BEGAN = "to_regprocedure('single_business_only()') IS NOT NULL"
+
+HERE = (
+    "coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), "
+    "quote_ident(current_schema()))"
+)
+"""SQL expression: the schema of the run, quoted: that of the bot's tables, or where they would be made."""
+
+
+def relation(name: str) -> str:
+    """SQL expression: the relation of that name, as SQL writes it, in the schema of the run, or NULL.
+
+    One of another schema of search_path is another application's.
+    """
+    escaped = name.replace("'", "''")
+    return f"to_regclass({HERE} || '.{escaped}')"
+
+
+def function(name: str) -> str:
+    """SQL expression: the function, with its argument types, in the schema of the run, or NULL."""
+    return f"to_regprocedure({HERE} || '.{name}')"
+
+
+ROLLBACK_BEGAN = f"{function('single_business_only()')} IS NOT NULL"
 """SQL condition: a rollback has begun and is not finished."""
 
-UPGRADE_BEGAN = f"(to_regclass('{MEMORY}') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL)"
+UPGRADE_BEGAN = f"({relation(MEMORY)} IS NOT NULL OR {function('current_business_id()')} IS NOT NULL)"
 """SQL condition: the first step of an upgrade was carried out, and no rollback has undone it."""
 
 UPGRADE_ENDED = (

@@ -32,6 +32,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from alembic import op
+from app.tenancy import errors
 from app.tenancy.migration.progress import heading, headings, running, say
 from app.tenancy.migration.state import VERSION_TABLE
 
@@ -137,13 +138,15 @@ def together() -> Iterator[None]:
 def refuse(sentences: str, *, when: str = "true") -> None:
     """Stop with every one of the sentences that is not NULL, a line each.
 
+    A sentence holds names that anybody may have chosen, so sentences are never joined into one text and taken apart again.
+
     Inside `together` the sentences are collected, and raised when that block ends: what is emitted until then runs.
 
     Args:
-        sentences: SQL expressions, separated by commas: NULL where nothing stands in the way, else a sentence, or
-            several, a line each. A command that fixes it ends the line, after `: run `, and ends with a semicolon.
-            A text that begins with SELECT is run as a query after all others, and its result is the sentence, or
-            NULL. Use that for a table that may be missing.
+        sentences: SQL expressions, separated by commas: NULL where nothing stands in the way, else a sentence as text,
+            or several as jsonb, in arrays of arrays. A command that fixes it ends the sentence, after `: run `, and
+            ends with a semicolon. A jsonb object {"query": ...} is a query, which is run as soon as all others have
+            been asked, and its result is the sentence, or NULL. Use that for a table that may be missing.
         when: SQL condition without which none is asked, nor the tables that they name have to be there, nor the
             questions are planned, which takes longer than to ask them.
     """
@@ -325,13 +328,14 @@ def _run_statements(head: str, query: str, table: str) -> int:
             raise
         # A concurrent build waits for every older snapshot of the database, too.
         sentence, blocker = gave_up(table, others="a.backend_xmin IS NOT NULL")
-        raise RuntimeError(f"{sentence.replace('%', _execute(f'SELECT {blocker}').scalar_one())}.") from error
+        blocked_by = errors.shown(_execute(f"SELECT {blocker}").scalar_one())
+        raise RuntimeError(f"{sentence.replace('%', blocked_by)}.") from error
     return len(statements)
 
 
 BLOCKER = """coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, {table}), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, {table}), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -341,24 +345,51 @@ BLOCKER = """coalesce((
     {table} || ': nobody any more, or a prepared transaction (pg_prepared_xacts)')"""
 """Who holds a lock on a table, or else on another of the schema, the oldest transaction first."""
 
-ASK = """DO $ask$
+LOOK_CLOSELY = " (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)"
+
+
+def shown(text: str) -> str:
+    """SQL expression: a sentence as it is shown, in one line whatever the names in it are.
+
+    Control characters, which would begin a line or tell the terminal something, become <U+000A>. Such a sentence, and
+    one that offers two commands, of which a name made one, does not end in a command.
+
+    Args:
+        text: SQL expression of type text.
+    """
+    return f"""(
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN {literal(LOOK_CLOSELY)} ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array({text}, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts)"""
+
+
+SENTENCES = """SELECT sentence FROM jsonb_path_query({found}, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place)"""
+"""SQL query of the sentences, and of the objects, in a jsonb of arrays of arrays, each once."""
+
+ASK = f"""DO $ask$
 #variable_conflict use_column
 DECLARE
-    refusals text[] := '{{}}';
-    notices text[] := '{{}}';
-    announced text[] := '{{}}';
-    in_the_way text[] := '{{}}';
+    refusals jsonb := '[]';
+    notices jsonb := '[]';
+    announced jsonb := '[]';
+    in_the_way text[] := '{{{{}}}}';
+    item jsonb;
     line text;
 BEGIN
-{questions}
-    FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
-        RAISE NOTICE '%', line;
+{{questions}}
+    FOR item IN {SENTENCES.format(found="notices")} LOOP
+        RAISE NOTICE '%', {shown("item #>> '{{}}'")};
     END LOOP;
-    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
-        IF line LIKE 'SELECT %' THEN
-            EXECUTE line INTO line;
+    FOR item IN {SENTENCES.format(found="refusals")} LOOP
+        line := item #>> '{{{{}}}}';
+        IF jsonb_typeof(item) = 'object' THEN
+            EXECUTE item ->> 'query' INTO line;
         END IF;
-        in_the_way := array_append(in_the_way, line);
+        in_the_way := array_append(in_the_way, {shown("line")});
     END LOOP;
     in_the_way := array_remove(in_the_way, NULL);
     IF cardinality(in_the_way) = 1 THEN
@@ -366,15 +397,15 @@ BEGIN
     ELSIF cardinality(in_the_way) > 1 THEN
         RAISE EXCEPTION E'% things stand in the way:\\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\\n- ');
     END IF;
-    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
-        RAISE NOTICE '%', line;
+    FOR item IN {SENTENCES.format(found="announced")} LOOP
+        RAISE NOTICE '%', {shown("item #>> '{{}}'")};
     END LOOP;
 END $ask$"""
 
 QUESTION = """    IF {when} THEN
-        {variable} := {variable} || string_to_array(array_to_string(ARRAY[
+        {variable} := {variable} || jsonb_build_array(
 {sentences}
-        ]::text[], E'\\n'), E'\\n');
+        );
     END IF;"""
 
 STEP = """#variable_conflict use_column

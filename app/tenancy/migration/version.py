@@ -12,6 +12,7 @@ from alembic import op
 from app.tenancy.migration import ops
 from app.tenancy.migration.state import (
     FINISH_WITH,
+    HERE,
     MULTI,
     NEW_TABLES,
     OLD_TABLES,
@@ -20,7 +21,7 @@ from app.tenancy.migration.state import (
     STATE,
     UPGRADING,
 )
-from app.tenancy.migration.steps import conditions, emit, emit_statements, literal, refuse
+from app.tenancy.migration.steps import conditions, emit, emit_statements, literal, refuse, shown
 
 REVISIONS = ("000", "001")
 """The revisions that a database is asked about. How many of them a revision builds on is its level."""
@@ -134,7 +135,7 @@ END
 
 def _lost(tables: Iterable[str]) -> str:
     names = f"unnest('{{{','.join(tables)}}}'::text[]) AS name"
-    return f"SELECT string_agg(name, ', ') FROM {names} WHERE to_regclass(name) IS NULL"
+    return f"SELECT string_agg(name, ', ') FROM {names} WHERE to_regclass({HERE} || '.' || name) IS NULL"
 
 
 def refuse_untrue(move: str, target: int = 0, *, purge: bool = False) -> None:
@@ -155,12 +156,12 @@ DECLARE
     heads text[] := '{{}}';
     refusal text;
 BEGIN
-    IF {str(not purge).lower()} AND {ops.has_table(table)} THEN
+    IF {str(not purge).lower()} AND to_regclass({literal(table)}) IS NOT NULL THEN
         SELECT coalesce(array_agg(version_num ORDER BY version_num), heads) INTO heads FROM {table};
     END IF;
     refusal := {sentence};
     IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
+        RAISE EXCEPTION '%', {shown("refusal")};
     END IF;
 END $version$""")
 

@@ -54,8 +54,8 @@ def refuse_to_widen(*columns: tuple[str, str]) -> None:
     for number, (table, column) in enumerate(columns):
         w = Widening(table, column)
         emit(w.fill("trial", number=str(number)))
-        refuse(f"array_to_string(nullif(current_setting('widen.trial_{number}', true), '')::text[], E'\\n')")
-        lines = "(SELECT string_agg(said, E'\\n') FROM ({}) AS o (place, said))"
+        refuse(f"to_jsonb(nullif(current_setting('widen.trial_{number}', true), '')::text[])")
+        lines = "(SELECT jsonb_agg(said) FROM ({}) AS o (place, said))"
         refuse(lines.format(f"SELECT * FROM ({w.fill('obstacles')}) AS o (place, said) ORDER BY place, said"))
         notice(lines.format(w.fill("notices")))
 
