@@ -8,12 +8,41 @@ SET client_encoding = 'UTF8';
 SET default_transaction_isolation = 'read committed';
 DO $planted$
 DECLARE
-    before text := pg_catalog.current_setting('search_path');
-    places name[] := pg_catalog.current_schemas(true);
-    planted text;
+    before pg_catalog.text := pg_catalog.current_setting('search_path');
+    places pg_catalog.name[] := pg_catalog.current_schemas(true);
+    versions pg_catalog.regclass := pg_catalog.to_regclass('alembic_version');
+    customers pg_catalog.regclass := pg_catalog.to_regclass('customers');
+    here pg_catalog.name := pg_catalog.current_schema();
+    planted pg_catalog.text[];
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
-    SELECT string_agg(statement, '; ') INTO planted FROM (
+    here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
+    planted := ARRAY(
+    WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+                WHERE nspname = here AND relname IN ('customers', 'conversations')
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles AS r CROSS JOIN me
+         WHERE r.rolsuper OR NOT me.rolsuper AND pg_has_role(r.oid, 'USAGE')
+            OR EXISTS (SELECT FROM old) AND NOT EXISTS (SELECT FROM old WHERE NOT pg_has_role(r.oid, relowner, 'MEMBER'))
+    ), relations AS (
+        SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
+                   false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR c.oid = versions
+    ), functions AS (
+        SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
+         WHERE nspname IN (here, 'multi_tenant_archive')
+           AND (pronargs = 0 AND (proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+                                  OR proname ~ '^widen_(customers|conversations)_') OR pronargs = 1 AND proname = 'is_colleague')
+    ), attached AS (
+        SELECT DISTINCT held.classid, held.objid, r.oid AS relation, p.oid AS function, proowner
+          FROM relations AS r JOIN pg_depend AS held ON held.refclassid = 'pg_class'::regclass AND held.refobjid = r.oid
+          JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = called.refobjid
+         WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), look_alikes AS (
         SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
           FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
          WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
@@ -25,13 +54,49 @@ BEGIN
          WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
            AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
                               AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
-    ) AS found
-      JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
-      JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
-      JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
+    ), said (place, sentence) AS (
+        SELECT 1, format('search_path names pg_catalog after %1$s, where a name could be taken for one of PostgreSQL (a role that sets its own search_path needs another): run ALTER DATABASE %2$I SET search_path TO %1$s;',
+                         string_agg(quote_ident(p.place), ', ' ORDER BY n), current_database())
+          FROM unnest(places) WITH ORDINALITY AS p (place, n) WHERE p.place <> 'pg_catalog' AND p.place !~ '^pg_temp_' HAVING min(n) < array_position(places, 'pg_catalog')
+        UNION ALL
+        SELECT 2, format('another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %s;', string_agg(statement, '; '))
+          FROM look_alikes JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+          JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+          JOIN me ON me.rolsuper OR NOT pg_has_role(maker, 'USAGE')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
+          FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+                         r.oid::regclass, relowner::regrole,
+                         CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
+                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                         r.oid::regclass, left(relname, 56) || '_before')
+          FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+          FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
+                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
+                                  ', and this migration works with ' || relation::regclass))
+          FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+          LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+    )
+    SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM said ORDER BY place, sentence);
     PERFORM set_config('search_path', before, true);
-    IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
+    IF cardinality(planted) = 1 THEN
+        RAISE EXCEPTION '%', planted[1];
+    ELSIF cardinality(planted) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(planted), array_to_string(planted, E'\n- ');
     END IF;
 END $planted$;
 SET timezone = 'UTC';
@@ -78,7 +143,13 @@ BEGIN
     END IF;
     recorded := coalesce(recorded, 'base');
     IF recorded NOT IN ('001', '000') THEN
-        RAISE EXCEPTION 'this script leads from revision 001 to 000, but alembic_version says %: nothing was changed; bring the database to 001 first', recorded;
+        RAISE EXCEPTION 'this script leads from revision 001 to 000, but alembic_version says %: nothing was changed; bring the database to 001 first', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(recorded, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END IF;
 END $head$;
 
@@ -104,22 +175,28 @@ BEGIN
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
                        WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
-          FROM (SELECT CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass('multi_tenant_rollback') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
+          FROM (SELECT CASE WHEN to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL OR to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
                        coalesce(nullif(array_to_string(heads, ', '), ''), 'nothing') AS says,
                        coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n) WHERE id = ANY (heads)), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest(heads) AS id
                          WHERE id NOT IN ('001', '000')) AS unknown,
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
-                       to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
+                       to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL OR to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
                        (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
                           FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
                          WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
                            AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
-                       (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
-                       (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
+                       (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.' || name) IS NULL) AS old_lost,
+                       (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.' || name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
+        RAISE EXCEPTION '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(refusal, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END IF;
 END $version$;
 
@@ -133,7 +210,7 @@ BEGIN
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -151,7 +228,7 @@ DECLARE
     said text[] := '{}';
     tried record;
 BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass('customers') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers);
             EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamp', attname), ';')
@@ -186,7 +263,7 @@ DECLARE
     said text[] := '{}';
     tried record;
 BEGIN
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass('conversations') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations);
             EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamp', attname), ';')
@@ -216,22 +293,43 @@ END $trial$;
 DO $ask$
 #variable_conflict use_column
 DECLARE
-    refusals text[] := '{}';
-    notices text[] := '{}';
-    announced text[] := '{}';
+    refusals jsonb := '[]';
+    notices jsonb := '[]';
+    announced jsonb := '[]';
     in_the_way text[] := '{}';
+    item jsonb;
     line text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-'this database is distributed, or made ready for it: bring it back to one server first: run alembic -n scale downgrade bigint;'
-        ]::text[], E'\n'), E'\n');
-    END IF;
-    IF to_regclass('businesses') IS NOT NULL THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF true THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What a rollback needs its role to be, and row level security. A sentence a line.
-SELECT concat_ws(E'\n',
+-- The server, and where its tables are.
+WITH tables AS (
+    SELECT relname, quote_ident(nspname) AS nspname, nspname AS there, min(relname) FILTER (WHERE nspname = current_schema()) OVER () AS here
+      FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations')))
+SELECT jsonb_build_array(
+CASE WHEN current_setting('server_version_num')::int < 150000 THEN
+    format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
+(SELECT format('%1$s is in schema %2$s, but new tables would go to %3$s (a role that sets its own search_path needs another): run ALTER DATABASE %4$I SET search_path TO %2$s, %5$s;',
+               relname, nspname, current_schema(), current_database(), current_setting('search_path'))
+   FROM tables
+  WHERE there <> current_schema() AND here IS NULL LIMIT 1),
+(SELECT format('%1$s is in schema %2$s, and %3$s only in schema %4$s, where it may be another application''s; if it is the bot''s, run ALTER TABLE %4$I.%3$I SET SCHEMA %2$I, else let the bot make its own in %2$I', here, current_schema(), relname, there)
+   FROM tables WHERE there <> current_schema() AND here IS NOT NULL)
+) AS sentences
+)
+        );
+    END IF;
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || jsonb_build_array(
+'this database is distributed, or made ready for it: bring it back to one server first: run alembic -n scale downgrade bigint;'
+        );
+    END IF;
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
+        refusals := refusals || jsonb_build_array(
+(
+-- What a rollback needs its role to be, and row level security. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('role %s does not own %s: run the rollback as the owner', current_user, string_agg(relname, ', '))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
 (SELECT format('row level security is forced on %s, which would hide rows from the move: run ALTER TABLE ... NO FORCE ROW LEVEL SECURITY first',
@@ -240,30 +338,30 @@ SELECT concat_ws(E'\n',
   WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'), to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'), to_regclass('multi_tenant_rollback')) AND relforcerowsecurity AND NOT rolsuper AND NOT rolbypassrls HAVING count(*) > 0)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regclass('multi_tenant_rollback') IS NOT NULL THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL THEN
+        refusals := refusals || jsonb_build_array(
 'the table multi_tenant_rollback, which says what the rollback is to give back, is missing: restore it from a backup, or run alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000'
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+        refusals := refusals || jsonb_build_array(
 (
 -- Whether rows are missing in the table of what a rollback gives back; asked where it is there.
 SELECT CASE WHEN coalesce((SELECT statement::bigint FROM multi_tenant_rollback WHERE kind = 'number of rows'), 9e9)
           > (SELECT count(*) FROM multi_tenant_rollback WHERE kind <> 'number of rows') THEN
     'rows are missing in the table multi_tenant_rollback, which says what the rollback is to give back: restore the table from a backup, or run alembic -x canonical=yes downgrade 000, which gives the two tables the form of revision 000' END
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What stands in the way of an upgrade, and of a rollback. A sentence a line.
-SELECT concat_ws(E'\n',
-(SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
-               indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
+-- What stands in the way of an upgrade, and of a rollback. JSON of sentences.
+SELECT jsonb_build_array(
+(SELECT jsonb_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
+               indrelid::regclass, indexrelid::regclass) ORDER BY indexrelid)
    FROM pg_index
   WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
@@ -281,34 +379,33 @@ WITH RECURSIVE holding (typ, depth) AS (
         UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
     ) AS next (typ)
 )
-SELECT string_agg(CASE
+SELECT jsonb_agg(CASE
            WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
            WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
-           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
-           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
   FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
   JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
  WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
 ),
-(SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
+(SELECT jsonb_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass) ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
-(SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
+(SELECT jsonb_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass) ORDER BY inhrelid)
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What stands in the way of a rollback. A sentence a line.
+-- What stands in the way of a rollback. JSON of sentences.
 WITH changing (relid, attnum, is_time, goes) AS (
     SELECT attrelid, attnum, false, true FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')
     UNION ALL SELECT attrelid, attnum, true, false FROM pg_attribute JOIN pg_class AS t ON t.oid = attrelid
                 JOIN multi_tenant_rollback ON phase = relname || ' times' AND kind = 'type' AND needs_column = attname
                WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations'))
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN
     format('this transaction is %s, and a rollback must see what others commit while it waits: run it in a READ COMMITTED one', upper(current_setting('transaction_isolation'))) END,
 CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
@@ -316,8 +413,8 @@ CASE WHEN to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
 CASE WHEN NOT has_database_privilege(current_database(), 'CREATE') THEN
     format('role %s may not create the schema multi_tenant_archive: as an administrator run GRANT CREATE ON DATABASE %I TO %I;',
            current_user, current_database(), current_user) END,
-(SELECT string_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
-                          conname, conrelid::regclass, confrelid::regclass, conname), E'\n' ORDER BY conname)
+(SELECT jsonb_agg(format('the foreign key %1$s of table %2$s refers to business_id of %3$s, which the single-business schema does not have: run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %4$I;',
+                          conname, conrelid::regclass, confrelid::regclass, conname) ORDER BY conname)
    FROM pg_constraint
   WHERE contype = 'f' AND conrelid NOT IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses')) AND conname NOT IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND confrelid IN (to_regclass('customers'), to_regclass('conversations')) AND EXISTS (
              SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'business_id')),
@@ -388,19 +485,19 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s', described, of_what)
-                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+ SELECT jsonb_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', '') ORDER BY depth DESC, described)
    FROM lines
 )
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND contype = 'p' AND cardinality(conkey) = 2) THEN
+        refusals := refusals || jsonb_build_array(
 (
 -- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
-SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+SELECT jsonb_agg(jsonb_build_object('query', format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
                                 conname, conrelid::regclass, confrelid::regclass),
                          conrelid::regclass, confrelid::regclass,
@@ -408,7 +505,7 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)))
   FROM pg_constraint
   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
     ON it.oid = confrelid
@@ -416,23 +513,23 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
     ON own.oid = conrelid
  WHERE contype = 'f'
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[])
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[])
+        );
     END IF;
-    IF to_regclass('businesses') IS NOT NULL AND NOT to_regprocedure('single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
-        announced := announced || string_to_array(array_to_string(ARRAY[
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND NOT to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') AND pg_has_role(relowner, 'USAGE')) THEN
+        announced := announced || jsonb_build_array(
 (
--- What a rollback keeps, and what it does not. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What a rollback keeps, and what it does not. JSON of sentences.
+SELECT jsonb_build_array(
 'multi_tenant_archive keeps: ' || coalesce((SELECT string_agg(concat_ws(' ', n, name), ', ') FROM (
             SELECT count(*) AS n, 'other businesses' AS name FROM businesses WHERE id <> '00000000-0000-0000-0000-000000000001'
             UNION ALL SELECT count(*), 'WhatsApp numbers' FROM whatsapp_numbers
@@ -466,8 +563,8 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
        AND NOT coalesce(conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') AND conrelid IN (to_regclass('customers'), to_regclass('conversations')), false)) AS lines (line)
 ))) AS t
              WHERE n > 0), 'nothing, for there is nothing to keep'),
-(SELECT string_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
-                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END), E'\n' ORDER BY role)
+(SELECT jsonb_agg(format('%s loses what it was granted after the upgrade (%s), for nothing confines it after a rollback%s', CASE role WHEN 'PUBLIC' THEN role ELSE 'role ' || role END, what,
+                          CASE WHEN again THEN '; the next upgrade grants it again' ELSE '' END) ORDER BY role)
    FROM (SELECT role, again, string_agg(format('%s on %s', privileges, object), '; ' ORDER BY object) AS what
            FROM (SELECT role, again, object, string_agg(DISTINCT privilege_type || columns, ', ') AS privileges
                    FROM (SELECT * FROM (-- Privileges on the table and on its sequences of whoever held none there before the upgrade. Row level security, which binds
@@ -513,16 +610,31 @@ SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLI
              WHERE stxrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')) AS l (definition))
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
-        RAISE NOTICE '%', line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(notices, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        RAISE NOTICE '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(item #>> '{}', NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END LOOP;
-    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
-        IF line LIKE 'SELECT %' THEN
-            EXECUTE line INTO line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(refusals, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        line := item #>> '{}';
+        IF jsonb_typeof(item) = 'object' THEN
+            EXECUTE item ->> 'query' INTO line;
         END IF;
-        in_the_way := array_append(in_the_way, line);
+        in_the_way := array_append(in_the_way, (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(line, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts));
     END LOOP;
     in_the_way := array_remove(in_the_way, NULL);
     IF cardinality(in_the_way) = 1 THEN
@@ -530,8 +642,15 @@ SELECT object, columns, relowner, entry.*, coalesce(quote_ident(rolname), 'PUBLI
     ELSIF cardinality(in_the_way) > 1 THEN
         RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\n- ');
     END IF;
-    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
-        RAISE NOTICE '%', line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(announced, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        RAISE NOTICE '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(item #>> '{}', NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END LOOP;
 END $ask$;
 
@@ -550,7 +669,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF to_regclass('multi_tenant_rollback') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -600,7 +719,7 @@ SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE g
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -615,6 +734,100 @@ SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE g
     END LOOP;
 END
 $step$;
+
+DO $planted$
+DECLARE
+    before pg_catalog.text := pg_catalog.current_setting('search_path');
+    places pg_catalog.name[] := pg_catalog.current_schemas(true);
+    versions pg_catalog.regclass := pg_catalog.to_regclass('alembic_version');
+    customers pg_catalog.regclass := pg_catalog.to_regclass('customers');
+    here pg_catalog.name := pg_catalog.current_schema();
+    planted pg_catalog.text[];
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+    here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
+    planted := ARRAY(
+    WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+                WHERE nspname = here AND relname IN ('customers', 'conversations')
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles AS r CROSS JOIN me
+         WHERE r.rolsuper OR NOT me.rolsuper AND pg_has_role(r.oid, 'USAGE')
+            OR EXISTS (SELECT FROM old) AND NOT EXISTS (SELECT FROM old WHERE NOT pg_has_role(r.oid, relowner, 'MEMBER'))
+    ), relations AS (
+        SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
+                   false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR c.oid = versions
+    ), functions AS (
+        SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
+         WHERE nspname IN (here, 'multi_tenant_archive')
+           AND (pronargs = 0 AND (proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+                                  OR proname ~ '^widen_(customers|conversations)_') OR pronargs = 1 AND proname = 'is_colleague')
+    ), attached AS (
+        SELECT DISTINCT held.classid, held.objid, r.oid AS relation, p.oid AS function, proowner
+          FROM relations AS r JOIN pg_depend AS held ON held.refclassid = 'pg_class'::regclass AND held.refobjid = r.oid
+          JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = called.refobjid
+         WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), look_alikes AS (
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
+          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
+           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
+                              AND b.proargtypes = p.proargtypes)
+        UNION ALL
+        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
+          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
+           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
+                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
+    ), said (place, sentence) AS (
+        SELECT 1, format('search_path names pg_catalog after %1$s, where a name could be taken for one of PostgreSQL (a role that sets its own search_path needs another): run ALTER DATABASE %2$I SET search_path TO %1$s;',
+                         string_agg(quote_ident(p.place), ', ' ORDER BY n), current_database())
+          FROM unnest(places) WITH ORDINALITY AS p (place, n) WHERE p.place <> 'pg_catalog' AND p.place !~ '^pg_temp_' HAVING min(n) < array_position(places, 'pg_catalog')
+        UNION ALL
+        SELECT 2, format('another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %s;', string_agg(statement, '; '))
+          FROM look_alikes JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+          JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+          JOIN me ON me.rolsuper OR NOT pg_has_role(maker, 'USAGE')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
+          FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+                         r.oid::regclass, relowner::regrole,
+                         CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
+                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                         r.oid::regclass, left(relname, 56) || '_before')
+          FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+          FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
+                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
+                                  ', and this migration works with ' || relation::regclass))
+          FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+          LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+    )
+    SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM said ORDER BY place, sentence);
+    PERFORM set_config('search_path', before, true);
+    IF cardinality(planted) = 1 THEN
+        RAISE EXCEPTION '%', planted[1];
+    ELSIF cardinality(planted) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(planted), array_to_string(planted, E'\n- ');
+    END IF;
+END $planted$;
 
 -- customers: only the default business writes
 \echo 'Downgrading 001 -> 000, step 2 of 18: customers: only the default business writes'
@@ -640,7 +853,7 @@ BEGIN
 -- AFTER triggers see a row as it is stored, whatever triggers of a team changed it.
 DO $only$
 BEGIN
-    IF to_regprocedure('single_business_only()') IS NULL THEN
+    IF to_regprocedure(quote_ident(current_schema()) || '.single_business_only()') IS NULL THEN
         CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
         BEGIN
             RAISE EXCEPTION 'this database is being rolled back to one business, which cannot hold this row';
@@ -661,7 +874,7 @@ ALTER TABLE customers ENABLE ALWAYS TRIGGER single_business_only, ENABLE ALWAYS 
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -701,7 +914,7 @@ BEGIN
 -- AFTER triggers see a row as it is stored, whatever triggers of a team changed it.
 DO $only$
 BEGIN
-    IF to_regprocedure('single_business_only()') IS NULL THEN
+    IF to_regprocedure(quote_ident(current_schema()) || '.single_business_only()') IS NULL THEN
         CREATE FUNCTION single_business_only() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS $function$
         BEGIN
             RAISE EXCEPTION 'this database is being rolled back to one business, which cannot hold this row';
@@ -722,7 +935,7 @@ ALTER TABLE conversations ENABLE ALWAYS TRIGGER single_business_only, ENABLE ALW
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -747,7 +960,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('businesses') AND tgname = 'single_business_only') OR NOT to_regclass('businesses') IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('businesses') AND tgname = 'single_business_only') OR NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -780,7 +993,7 @@ ALTER TABLE businesses ENABLE ALWAYS TRIGGER single_business_only;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'businesses'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'businesses'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -805,7 +1018,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF NOT to_regclass('businesses') IS NOT NULL OR to_regnamespace('multi_tenant_archive') IS NOT NULL OR NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) THEN
+    IF NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL OR to_regnamespace('multi_tenant_archive') IS NOT NULL OR NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) THEN
         RETURN;
     END IF;
     LOOP
@@ -934,9 +1147,9 @@ SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass,
         PERFORM FROM customers WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id'), 2147483647) FOR UPDATE;
         PERFORM FROM conversations WHERE business_id <> '00000000-0000-0000-0000-000000000001' OR length(whatsapp_id) > coalesce((SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'), 2147483647) FOR UPDATE;
     END IF;
-    FOREACH question IN ARRAY coalesce(string_to_array((
+    FOR question IN SELECT asked ->> 'query' FROM jsonb_array_elements((
 -- No row is deleted under a foreign key, whatever its ON DELETE says: a query for each key finds its rows.
-SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
+SELECT jsonb_agg(jsonb_build_object('query', format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS t ON %s WHERE (%s) %s)',
                          format('the foreign key %s of table %s refers to rows of %s of other businesses, which a rollback moves to the archive: move those rows of %2$s away first',
                                 conname, conrelid::regclass, confrelid::regclass),
                          conrelid::regclass, confrelid::regclass,
@@ -944,14 +1157,14 @@ SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s AS o JOIN %s AS
                             JOIN pg_attribute AS a ON a.attrelid = conrelid AND a.attnum = x
                             JOIN pg_attribute AS b ON b.attrelid = confrelid AND b.attnum = y),
                          format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 't', it.longest),
-                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END), E'\n')
+                         CASE WHEN own.oid IS NOT NULL THEN format('AND NOT (%s)', format('%1$s.business_id <> ''00000000-0000-0000-0000-000000000001'' OR length(%1$s.whatsapp_id) > coalesce(%2$s, 2147483647)', 'o', own.longest)) END)))
   FROM pg_constraint
   JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS it (oid, longest)
     ON it.oid = confrelid
   LEFT JOIN (VALUES (to_regclass('customers'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'customers whatsapp_id')), (to_regclass('conversations'), (SELECT substring(statement FROM '\((\d+)\)')::int FROM multi_tenant_rollback WHERE phase = 'conversations whatsapp_id'))) AS own (oid, longest)
     ON own.oid = conrelid
  WHERE contype = 'f'
-), E'\n'), '{}') LOOP
+)) AS asked LOOP
         EXECUTE question INTO refusal;
         IF refusal IS NOT NULL THEN
             RAISE EXCEPTION '%', refusal;
@@ -995,7 +1208,7 @@ UNION ALL SELECT DISTINCT format('REVOKE ALL ON %s FROM %s', pg_class.oid::regcl
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1080,7 +1293,7 @@ END $lost$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1100,8 +1313,8 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 9 of 18: what kept whatsapp_id unique'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'unique' AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' )) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- customers: back to one business
@@ -1365,7 +1578,7 @@ END $sample$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1640,7 +1853,7 @@ END $sample$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1725,7 +1938,7 @@ END $lost$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1745,8 +1958,8 @@ $step$;
 \echo 'Downgrading 001 -> 000, step 15 of 18: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind LIKE 'mark of customers %' AND to_regclass(substr(kind, length('mark of customers ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
@@ -1754,8 +1967,8 @@ SET lock_timeout = '200ms';
 \echo 'Downgrading 001 -> 000, step 16 of 18: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SELECT statement FROM multi_tenant_rollback WHERE phase = 'rollback' AND kind LIKE 'mark of conversations %' AND to_regclass(substr(kind, length('mark of conversations ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
@@ -1770,7 +1983,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF NOT to_regclass('businesses') IS NOT NULL THEN
+    IF NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -1793,15 +2006,15 @@ IF to_regnamespace('multi_tenant_archive') IS NOT NULL THEN
     ALTER TABLE whatsapp_numbers SET SCHEMA multi_tenant_archive;
     ALTER TABLE users SET SCHEMA multi_tenant_archive;
     ALTER TABLE user_businesses SET SCHEMA multi_tenant_archive;
-    IF to_regprocedure('current_business_id()') IS NOT NULL THEN
+    IF to_regprocedure(quote_ident(current_schema()) || '.current_business_id()') IS NOT NULL THEN
         ALTER FUNCTION current_business_id() SET SCHEMA multi_tenant_archive;
     END IF;
-    IF to_regprocedure('set_updated_at()') IS NOT NULL THEN
+    IF to_regprocedure(quote_ident(current_schema()) || '.set_updated_at()') IS NOT NULL THEN
         ALTER FUNCTION set_updated_at() SET SCHEMA multi_tenant_archive;
     END IF;
 ELSE
     DROP TABLE businesses, whatsapp_numbers, users, user_businesses;
-    DROP FUNCTION IF EXISTS current_business_id(), set_updated_at();
+    EXECUTE format('DROP FUNCTION IF EXISTS %1$I.current_business_id(), %1$I.set_updated_at()', current_schema());
 END IF;
 END $aside$;
 
@@ -1878,7 +2091,7 @@ SELECT format('REVOKE USAGE ON SCHEMA %I FROM %s', nspname, grantee::regrole) FR
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'businesses'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'businesses'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1903,7 +2116,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF NOT to_regclass('multi_tenant_rollback') IS NOT NULL THEN
+    IF NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -1922,7 +2135,7 @@ DROP TABLE multi_tenant_rollback;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted

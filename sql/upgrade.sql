@@ -8,12 +8,41 @@ SET client_encoding = 'UTF8';
 SET default_transaction_isolation = 'read committed';
 DO $planted$
 DECLARE
-    before text := pg_catalog.current_setting('search_path');
-    places name[] := pg_catalog.current_schemas(true);
-    planted text;
+    before pg_catalog.text := pg_catalog.current_setting('search_path');
+    places pg_catalog.name[] := pg_catalog.current_schemas(true);
+    versions pg_catalog.regclass := pg_catalog.to_regclass('alembic_version');
+    customers pg_catalog.regclass := pg_catalog.to_regclass('customers');
+    here pg_catalog.name := pg_catalog.current_schema();
+    planted pg_catalog.text[];
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
-    SELECT string_agg(statement, '; ') INTO planted FROM (
+    here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
+    planted := ARRAY(
+    WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+                WHERE nspname = here AND relname IN ('customers', 'conversations')
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles AS r CROSS JOIN me
+         WHERE r.rolsuper OR NOT me.rolsuper AND pg_has_role(r.oid, 'USAGE')
+            OR EXISTS (SELECT FROM old) AND NOT EXISTS (SELECT FROM old WHERE NOT pg_has_role(r.oid, relowner, 'MEMBER'))
+    ), relations AS (
+        SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
+                   false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR c.oid = versions
+    ), functions AS (
+        SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
+         WHERE nspname IN (here, 'multi_tenant_archive')
+           AND (pronargs = 0 AND (proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+                                  OR proname ~ '^widen_(customers|conversations)_') OR pronargs = 1 AND proname = 'is_colleague')
+    ), attached AS (
+        SELECT DISTINCT held.classid, held.objid, r.oid AS relation, p.oid AS function, proowner
+          FROM relations AS r JOIN pg_depend AS held ON held.refclassid = 'pg_class'::regclass AND held.refobjid = r.oid
+          JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = called.refobjid
+         WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), look_alikes AS (
         SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
           FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
          WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
@@ -25,13 +54,49 @@ BEGIN
          WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
            AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
                               AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
-    ) AS found
-      JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
-      JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
-      JOIN pg_roles AS mine ON mine.rolname = current_user AND (mine.rolsuper OR NOT pg_has_role(maker, 'USAGE'));
+    ), said (place, sentence) AS (
+        SELECT 1, format('search_path names pg_catalog after %1$s, where a name could be taken for one of PostgreSQL (a role that sets its own search_path needs another): run ALTER DATABASE %2$I SET search_path TO %1$s;',
+                         string_agg(quote_ident(p.place), ', ' ORDER BY n), current_database())
+          FROM unnest(places) WITH ORDINALITY AS p (place, n) WHERE p.place <> 'pg_catalog' AND p.place !~ '^pg_temp_' HAVING min(n) < array_position(places, 'pg_catalog')
+        UNION ALL
+        SELECT 2, format('another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %s;', string_agg(statement, '; '))
+          FROM look_alikes JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+          JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+          JOIN me ON me.rolsuper OR NOT pg_has_role(maker, 'USAGE')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
+          FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+                         r.oid::regclass, relowner::regrole,
+                         CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
+                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                         r.oid::regclass, left(relname, 56) || '_before')
+          FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+          FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
+                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
+                                  ', and this migration works with ' || relation::regclass))
+          FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+          LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+    )
+    SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM said ORDER BY place, sentence);
     PERFORM set_config('search_path', before, true);
-    IF planted IS NOT NULL THEN
-        RAISE EXCEPTION 'another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %;', planted;
+    IF cardinality(planted) = 1 THEN
+        RAISE EXCEPTION '%', planted[1];
+    ELSIF cardinality(planted) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(planted), array_to_string(planted, E'\n- ');
     END IF;
 END $planted$;
 SET timezone = 'UTC';
@@ -78,7 +143,13 @@ BEGIN
     END IF;
     recorded := coalesce(recorded, 'base');
     IF recorded NOT IN ('base', '000', '001') THEN
-        RAISE EXCEPTION 'this script leads from revision base to 001, but alembic_version says %: nothing was changed; bring the database to base first', recorded;
+        RAISE EXCEPTION 'this script leads from revision base to 001, but alembic_version says %: nothing was changed; bring the database to base first', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(recorded, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END IF;
 END $head$;
 
@@ -104,22 +175,28 @@ BEGIN
 END
   FROM (SELECT *, CASE WHEN state IN ('many businesses', 'a rollback was interrupted') THEN '001'
                        WHEN state = 'an upgrade was interrupted' OR has_old THEN '000' ELSE 'base' END AS at
-          FROM (SELECT CASE WHEN to_regprocedure('single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass('multi_tenant_rollback') IS NOT NULL OR to_regprocedure('current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
+          FROM (SELECT CASE WHEN to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.single_business_only()') IS NOT NULL THEN 'a rollback was interrupted' WHEN NOT (to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL OR to_regprocedure(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.current_business_id()') IS NOT NULL) THEN 'one business' WHEN (EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('customers') AND conname = 'uq_customers_business_id_whatsapp_id') AND to_regclass('multi_tenant_archive.default_customers') IS NULL) THEN 'many businesses' ELSE 'an upgrade was interrupted' END AS state,
                        coalesce(nullif(array_to_string(heads, ', '), ''), 'nothing') AS says,
                        coalesce((SELECT max(n) FROM (VALUES ('001', 2), ('000', 1)) AS known (id, n) WHERE id = ANY (heads)), 0) AS level,
                        (SELECT string_agg(id, ', ') FROM unnest(heads) AS id
                          WHERE id NOT IN ('001', '000')) AS unknown,
                        EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('alembic_version') AND conname = 'whatsapp_bot_schema' ) AS marked,
-                       to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL AS has_old,
+                       to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL OR to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL AS has_old,
                        EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) AS extended,
                        (SELECT string_agg(relname || '.' || substr(tgname, length(relname) + 8), ', ' ORDER BY relname, tgname)
                           FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
                          WHERE tgrelid IN (to_regclass('customers'), to_regclass('conversations'))
                            AND starts_with(tgname, 'widen_' || relname || '_')) AS widening,
-                       (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS old_lost,
-                       (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(name) IS NULL) AS new_lost) AS asked) AS found);
+                       (SELECT string_agg(name, ', ') FROM unnest('{customers,conversations}'::text[]) AS name WHERE to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.' || name) IS NULL) AS old_lost,
+                       (SELECT string_agg(name, ', ') FROM unnest('{businesses,whatsapp_numbers,users,user_businesses}'::text[]) AS name WHERE to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.' || name) IS NULL) AS new_lost) AS asked) AS found);
     IF refusal IS NOT NULL THEN
-        RAISE EXCEPTION '%', refusal;
+        RAISE EXCEPTION '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(refusal, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END IF;
 END $version$;
 
@@ -133,7 +210,7 @@ BEGIN
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -153,7 +230,7 @@ BEGIN
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -171,7 +248,7 @@ DECLARE
     said text[] := '{}';
     tried record;
 BEGIN
-    IF to_regclass('customers') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers);
             EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamptz', attname), ';')
@@ -206,7 +283,7 @@ DECLARE
     said text[] := '{}';
     tried record;
 BEGIN
-    IF to_regclass('conversations') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations);
             EXECUTE coalesce((SELECT string_agg(format('ALTER TABLE multi_tenant_trial ALTER COLUMN %I TYPE timestamptz', attname), ';')
@@ -243,7 +320,7 @@ DECLARE
     works jsonb := '[]';
     said text[] := '{}';
 BEGIN
-    IF to_regclass('customers') IS NOT NULL AND to_regclass('conversations') IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('customers') AND attname = 'business_id' ) THEN
         functions := (
         SELECT jsonb_agg(jsonb_build_object('named', p.oid::regprocedure, 'definition', 'CREATE FUNCTION pg_temp.multi_tenant_trial(' || regexp_replace(
                    substr(pg_get_functiondef(p.oid), length(format('CREATE OR REPLACE FUNCTION %I.%I(', nspname, proname)) + 1),
@@ -293,7 +370,7 @@ DECLARE
     said text[] := '{}';
     common text;
 BEGIN
-    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL AND to_regclass('customers') IS NOT NULL AND to_regclass('multi_tenant_archive.customers') IS NOT NULL THEN
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL AND to_regclass('multi_tenant_archive.customers') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE customers INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED);
             SELECT string_agg(quote_ident(attname), ', ') INTO common
@@ -332,7 +409,7 @@ DECLARE
     said text[] := '{}';
     common text;
 BEGIN
-    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL AND to_regclass('conversations') IS NOT NULL AND to_regclass('multi_tenant_archive.conversations') IS NOT NULL THEN
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL AND to_regclass('multi_tenant_archive.conversations') IS NOT NULL THEN
         BEGIN
             CREATE UNLOGGED TABLE multi_tenant_trial (LIKE conversations INCLUDING CONSTRAINTS INCLUDING DEFAULTS INCLUDING GENERATED);
             SELECT string_agg(quote_ident(attname), ', ') INTO common
@@ -367,32 +444,37 @@ END $trial$;
 DO $ask$
 #variable_conflict use_column
 DECLARE
-    refusals text[] := '{}';
-    notices text[] := '{}';
-    announced text[] := '{}';
+    refusals jsonb := '[]';
+    notices jsonb := '[]';
+    announced jsonb := '[]';
     in_the_way text[] := '{}';
+    item jsonb;
     line text;
 BEGIN
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
 -- The server, and where its tables are.
-SELECT concat_ws(E'\n',
+WITH tables AS (
+    SELECT relname, quote_ident(nspname) AS nspname, nspname AS there, min(relname) FILTER (WHERE nspname = current_schema()) OVER () AS here
+      FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations')))
+SELECT jsonb_build_array(
 CASE WHEN current_setting('server_version_num')::int < 150000 THEN
     format('the server is PostgreSQL %s, but this schema needs 15 or later: upgrade the server first', current_setting('server_version')) END,
 (SELECT format('%1$s is in schema %2$s, but new tables would go to %3$s (a role that sets its own search_path needs another): run ALTER DATABASE %4$I SET search_path TO %2$s, %5$s;',
                relname, nspname, current_schema(), current_database(), current_setting('search_path'))
-   FROM (SELECT relname, quote_ident(nspname) AS nspname, nspname AS there FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-          WHERE pg_class.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS t
-  WHERE there <> current_schema() LIMIT 1)
+   FROM tables
+  WHERE there <> current_schema() AND here IS NULL LIMIT 1),
+(SELECT format('%1$s is in schema %2$s, and %3$s only in schema %4$s, where it may be another application''s; if it is the bot''s, run ALTER TABLE %4$I.%3$I SET SCHEMA %2$I, else let the bot make its own in %2$I', here, current_schema(), relname, there)
+   FROM tables WHERE there <> current_schema() AND here IS NOT NULL)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What keeps customers and conversations from being the tables of revision 000: a sentence a line, in the order in
+-- What keeps customers and conversations from being the tables of revision 000: sentences in the order in
 -- which their commands run.
 WITH wanted (place, tab, col, type, fits, length, filler, sibling) AS (VALUES
     (1, 'customers', 'id', 'bigint', '{integer,bigint}', NULL, NULL, NULL),
@@ -430,12 +512,12 @@ WITH wanted (place, tab, col, type, fits, length, filler, sibling) AS (VALUES
 ), changing (relid, attnum, is_time, goes) AS (
     SELECT relid, attnum, sibling IS NOT NULL, false FROM columns WHERE misfit
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 -- What is not a table cannot become one: its rows are copied.
-(SELECT string_agg(format('%1$s is a %2$s, not an ordinary table; let one take its place, into which its rows are copied, while the bot waits: run BEGIN; ALTER TABLE %1$s RENAME TO %1$s_before; %3$sCREATE TABLE %1$s (%4$s); INSERT INTO %1$s (%5$s) SELECT %6$s FROM %1$s_before; SELECT setval(pg_get_serial_sequence(''%1$s'', ''id''), coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); COMMIT;',
-               relname, kind, renames, columns, names, sources), E'\n' ORDER BY relname)
+(SELECT jsonb_agg(format('%1$s is a %2$s, not an ordinary table; let one take its place, into which its rows are copied, while the bot waits: run BEGIN; ALTER TABLE %1$s RENAME TO %1$s_before; %3$sCREATE TABLE %1$s (%4$s); INSERT INTO %1$s (%5$s) SELECT %6$s FROM %1$s_before; SELECT setval(pg_get_serial_sequence(''%1$s'', ''id''), coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); COMMIT;',
+               relname, kind, renames, columns, names, sources) ORDER BY relname)
    FROM (SELECT relname, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'p' THEN 'partitioned table' ELSE 'foreign table' END AS kind,
-                (SELECT format('ALTER INDEX %1$s RENAME TO %1$s_before; ', relname || '_pkey') WHERE to_regclass(relname || '_pkey') IS NOT NULL) AS renames,
+                (SELECT format('ALTER INDEX %1$s RENAME TO %1$s_before; ', relname || '_pkey') WHERE to_regclass(quote_ident(current_schema()) || '.' || relname || '_pkey') IS NOT NULL) AS renames,
                 string_agg(concat_ws(' ', quote_ident(coalesce(col, attname)), coalesce(type, format_type(atttypid, atttypmod)),
                                      CASE WHEN col = 'id' THEN 'GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY' WHEN filler = 'now()' THEN 'NOT NULL DEFAULT now()'
                                           WHEN filler IS NOT NULL THEN 'NOT NULL' END), ', ' ORDER BY place, attnum) AS columns,
@@ -465,11 +547,10 @@ WITH RECURSIVE holding (typ, depth) AS (
         UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
     ) AS next (typ)
 )
-SELECT string_agg(CASE
+SELECT jsonb_agg(CASE
            WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
            WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
-           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
-           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
   FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
   JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
  WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
@@ -541,11 +622,11 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s', described, of_what)
-                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+ SELECT jsonb_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', '') ORDER BY depth DESC, described)
    FROM lines
 ),
-(SELECT string_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
+(SELECT jsonb_agg(format('column %s.%s is %s instead of %s: run ', tab, col, actual, type) || CASE
            WHEN typcategory = 'S' AND filler IS NOT NULL AND sibling IS NULL AND atttypid = 'varchar'::regtype AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE %s;', tab, col, type)
            WHEN atttypid = 'timestamp'::regtype AND sibling IS NOT NULL AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I TYPE timestamp;', tab, col)
            WHEN attgenerated = 's' AND format_type(atttypid, NULL) = ANY (fits::text[]) THEN format('ALTER TABLE %s ALTER COLUMN %I DROP EXPRESSION;', tab, col)
@@ -564,35 +645,34 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
                          WHERE p.conrelid = relid AND p.contype = 'p' AND attnum = ANY (p.conkey)),
                 format('ALTER TABLE %s RENAME COLUMN %I TO %I; ', tab, col, col || '_before'),
                 CASE WHEN attnotnull AND attgenerated = '' THEN format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL; ', tab, col || '_before') END,
-                format(added, tab, col, type)) END, E'\n' ORDER BY place)
+                format(added, tab, col, type)) END ORDER BY place)
    FROM with_added WHERE misfit),
-(SELECT string_agg(format('column %s.%s (%s) is missing; if another column holds it, rename that one, together with the bot, else: run ', tab, col, type) || format(added, tab, col, type)
+(SELECT jsonb_agg(format('column %s.%s (%s) is missing; if another column holds it, rename that one, together with the bot, else: run ', tab, col, type) || format(added, tab, col, type)
                    || coalesce(' UPDATE ' || tab || ' SET ' || quote_ident(col) || ' = ' || (
-                          SELECT quote_ident(sibling) FROM pg_attribute WHERE attrelid = relid AND attname = sibling AND atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype)) || ';', ''),
-                   E'\n' ORDER BY place)
+                          SELECT quote_ident(sibling) FROM pg_attribute WHERE attrelid = relid AND attname = sibling AND atttypid IN ('timestamp'::regtype, 'timestamptz'::regtype)) || ';', '') ORDER BY place)
    FROM with_added WHERE attnum IS NULL),
 
 -- The ids.
-(SELECT string_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab), E'\n' ORDER BY place)
+(SELECT jsonb_agg(format('%1$s.id has no sequence to take its values from: run CREATE SEQUENCE IF NOT EXISTS %1$s_id_seq OWNED BY %1$s.id; SELECT setval(''%1$s_id_seq'', coalesce((SELECT max(id) FROM %1$s), 0) + 1, false); ALTER TABLE %1$s ALTER COLUMN id SET DEFAULT nextval(''%1$s_id_seq'');', tab) ORDER BY place)
    FROM columns JOIN pg_attribute USING (attnum) WHERE attrelid = relid AND col = 'id' AND attidentity = ''
     AND (value IS NULL OR value !~ '^nextval\(''[^'']+''::regclass\)$' OR misfit AND typcategory <> 'N') AND NOT (misfit AND typcategory NOT IN ('N', 'S'))),
-(SELECT string_agg(format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
+(SELECT jsonb_agg(jsonb_build_object('query', format('SELECT %L WHERE EXISTS (SELECT FROM %s GROUP BY id HAVING count(*) > 1 OR id IS NULL)',
                           format('%1$s.id is not unique, or NULL: run UPDATE %1$s SET id = DEFAULT WHERE ctid IN (SELECT ctid FROM (SELECT ctid, row_number() OVER (PARTITION BY id ORDER BY ctid) AS n, id FROM %1$s) AS d WHERE n > 1 OR id IS NULL);', tab),
-                          relid::regclass), E'\n' ORDER BY place)
+                          relid::regclass)) ORDER BY place)
    FROM columns
   WHERE col = 'id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
     AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid AND indpred IS NULL AND indkey::text = attnum::text)),
-(SELECT string_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
+(SELECT jsonb_agg(format('table %1$s has no primary key of its id alone: run %2$s%3$sCREATE UNIQUE INDEX CONCURRENTLY %1$s_pkey ON %1$s (id); ALTER TABLE %1$s ADD CONSTRAINT %1$s_pkey PRIMARY KEY USING INDEX %1$s_pkey;', tab,
                (SELECT string_agg(format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', conrelid::regclass, conname), '') FROM pg_constraint WHERE contype = 'f' AND conindid = p.conindid),
-               (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)), E'\n' ORDER BY place)
+               (SELECT format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I; ', tab, p.conname) WHERE p.conname IS NOT NULL)) ORDER BY place)
    FROM columns LEFT JOIN pg_constraint AS p ON conrelid = relid AND contype = 'p' LEFT JOIN pg_index ON indexrelid = conindid
   WHERE col = 'id' AND (attnum IS NULL OR misfit AND typcategory NOT IN ('N', 'S') OR p.oid IS NULL OR condeferrable OR indkey::text <> attnum::text)),
 
 -- NULLs: where there are any, the bot may write more.
-(SELECT string_agg(format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
+(SELECT jsonb_agg(jsonb_build_object('query', format('SELECT CASE WHEN %s THEN %L ELSE %L END', CASE WHEN has_table_privilege(relid, 'SELECT') THEN format('EXISTS (SELECT FROM %s WHERE %s)', relid::regclass, nulls) ELSE 'false' END,
                format('%1$s: NULLs are allowed, and there (the trigger fills what the bot leaves empty): run CREATE OR REPLACE FUNCTION fill_%2$s() RETURNS trigger LANGUAGE plpgsql SET search_path = '''' AS %3$L; CREATE TRIGGER fill_%2$s BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW EXECUTE FUNCTION fill_%2$s(); UPDATE %2$s SET %4$s WHERE %5$s; %6$s',
                       names, tab, format('BEGIN %s RETURN NEW; END', assignments), fills, nulls, proof),
-               format('%s: NULLs are allowed: run %s', names, proof)), E'\n' ORDER BY tab)
+               format('%s: NULLs are allowed: run %s', names, proof))) ORDER BY tab)
    FROM (SELECT *, format('ALTER TABLE %1$s ADD CONSTRAINT no_nulls CHECK (NOT (%2$s)) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT no_nulls; ALTER TABLE %1$s %3$s, DROP CONSTRAINT no_nulls;', tab, nulls, alters) AS proof
            FROM (SELECT tab, relid, string_agg(format('%s.%s', tab, col), ', ' ORDER BY place) AS names,
                         string_agg(format('%I IS NULL', col), ' OR ' ORDER BY place) AS nulls,
@@ -607,9 +687,9 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
    FROM columns WHERE tab = 'customers' AND col = 'age' AND attnotnull AND attgenerated = '' AND NOT misfit),
 
 -- A unique index on whatsapp_id alone, or with the business, says that there are no doubles; else they are counted.
-(SELECT format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
+(SELECT jsonb_build_object('query', format('SELECT format(%L, string_agg(format(''%%s (%%s rows)'', whatsapp_id, n), '', '')) FROM (SELECT whatsapp_id, count(*) AS n FROM %s WHERE whatsapp_id IS NOT NULL GROUP BY whatsapp_id HAVING count(*) > 1 ORDER BY n DESC, whatsapp_id LIMIT 5) AS d HAVING count(*) > 0',
                'customers.whatsapp_id must be unique, but is not (%s); the newest row of each keeps it: run UPDATE customers AS c SET whatsapp_id = left(c.whatsapp_id, 30) || ''#'' || c.id WHERE EXISTS (SELECT FROM customers AS n WHERE n.whatsapp_id = c.whatsapp_id AND (n.updated_at, n.id) > (c.updated_at, c.id)); CREATE UNIQUE INDEX CONCURRENTLY uq_customers_whatsapp_id ON customers (whatsapp_id);',
-               relid::regclass)
+               relid::regclass))
    FROM columns
   WHERE tab = 'customers' AND col = 'whatsapp_id' AND attnum IS NOT NULL AND has_table_privilege(relid, 'SELECT')
             AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = relid AND indisunique AND indisvalid
@@ -618,51 +698,51 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
             AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relid AND attname IN ('business_id', 'business_id_before')))
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        notices := notices || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        notices := notices || jsonb_build_array(
 (
--- What does not stop the upgrade, but is better known before it. A sentence a line.
+-- What does not stop the upgrade, but is better known before it. JSON of sentences.
 WITH untouched AS (
 -- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
  WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
                                 AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))
 )
-SELECT concat_ws(E'\n',
-(SELECT string_agg(format('%1$s.%2$s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %3$I DROP NOT NULL;', relname, attname, attname), E'\n' ORDER BY relname, attnum)
+SELECT jsonb_build_array(
+(SELECT jsonb_agg(format('%1$s.%2$s is NOT NULL and has no default, so that an insert that leaves it out fails, those of the models too; unless every insert gives it: run ALTER TABLE %1$s ALTER COLUMN %3$I DROP NOT NULL;', relname, attname, attname) ORDER BY relname, attnum)
    FROM pg_attribute JOIN untouched AS t ON attrelid = relid JOIN pg_type ON pg_type.oid = atttypid
   WHERE attnum > 0 AND NOT attisdropped AND attnotnull AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
     AND attname NOT IN ('id', 'whatsapp_id', 'name', 'message', 'role', 'created_at', 'updated_at', 'timestamp') AND attname NOT IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id')),
-(SELECT string_agg(format('the index %s keeps %s of %s unique across all businesses', indexrelid::regclass, keys, relname), E'\n' ORDER BY indexrelid)
+(SELECT jsonb_agg(format('the index %s keeps %s of %s unique across all businesses', indexrelid::regclass, keys, relname) ORDER BY indexrelid)
    FROM (SELECT indexrelid, relname, array_to_string(ARRAY(SELECT pg_get_indexdef(indexrelid, n, true) FROM generate_series(1, indnkeyatts) AS n), ', ') AS keys
            FROM pg_index JOIN untouched AS t ON indrelid = relid WHERE indisunique OR indisexclusion) AS i
   WHERE keys !~ '\m(id|whatsapp_id|business_id)\M'),
-(SELECT string_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
+(SELECT jsonb_agg(format('the function %s reads SELECT * from customers or conversations, which get more columns', pg_proc.oid::regprocedure) ORDER BY proname)
    FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
   WHERE l.lanname IN ('sql', 'plpgsql') AND prorettype <> 'trigger'::regtype
     AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
     AND prosrc ~* '\mselect\s([^;]*,)?\s*(\w+\s*\.\s*)?\*[^;]*\mfrom\s[^;]*\m(customers|conversations)\M'),
-(SELECT string_agg(format('look at the function %s: customers and conversations get more columns and their times a zone, which a list of columns for a whole row, or RETURN QUERY of a timestamp, does not fit', p.oid::regprocedure), E'\n' ORDER BY proname)
+(SELECT jsonb_agg(format('look at the function %s: customers and conversations get more columns and their times a zone, which a list of columns for a whole row, or RETURN QUERY of a timestamp, does not fit', p.oid::regprocedure) ORDER BY proname)
    FROM pg_proc AS p JOIN pg_language AS l ON l.oid = prolang
   WHERE l.lanname NOT IN ('sql', 'c', 'internal') AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND prorettype <> 'trigger'::regtype
     AND (EXISTS (SELECT FROM untouched JOIN pg_class AS c ON c.oid = relid JOIN pg_type AS t ON t.oid = c.reltype WHERE prorettype IN (t.oid, t.typarray))
          OR prosrc ~* '\m(?!(from|join|into|update|table|only|delete|insert)\M)\w+\s+(\w+\.)?(customers|conversations)\s*(%\s*rowtype\s*)?(;|:=|=|\mdefault\M)'
          OR prosrc ~* '\m(customers|conversations)\M' AND prosrc ~* 'return\s+query' AND ('timestamp'::regtype = ANY (proallargtypes) OR prorettype = 'timestamp'::regtype))),
-(SELECT string_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename), E'\n' ORDER BY pubname, tablename)
+(SELECT jsonb_agg(format('the publication %s sends %s to subscribers: add the new columns to their tables first, or they stop', pubname, tablename) ORDER BY pubname, tablename)
    FROM pg_publication_tables JOIN untouched AS t ON tablename = relname AND schemaname = current_schema()),
-(SELECT string_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)), E'\n')
+(SELECT jsonb_agg(DISTINCT format('the ids of %s end at %s, and %s%% of them are used', relname, to_char(highest, 'FM9,999,999,999,999,999,999'), round(100.0 * last_value / highest)))
    FROM (SELECT c.oid, relname, CASE atttypid WHEN 'smallint'::regtype THEN 32767 WHEN 'integer'::regtype THEN 2147483647 ELSE 9223372036854775807 END AS highest
            FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid AND attname = 'id' WHERE c.oid IN (to_regclass('customers'), to_regclass('conversations'))) AS ids
    JOIN pg_attrdef ON adrelid = ids.oid JOIN pg_depend ON classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid
    JOIN pg_sequences ON refobjid = to_regclass(format('%I.%I', schemaname, sequencename))
   WHERE last_value > 0.5 * highest),
-(SELECT string_agg(DISTINCT format('role %s sets TimeZone to %s: give it UTC, or let the bot write times with their zone', setrole::regrole, split_part(setting, '=', 2)), E'\n')
+(SELECT jsonb_agg(DISTINCT format('role %s sets TimeZone to %s: give it UTC, or let the bot write times with their zone', setrole::regrole, split_part(setting, '=', 2)))
    FROM pg_db_role_setting, unnest(setconfig) AS setting
   WHERE setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND setrole <> 0 AND setting ILIKE 'timezone=%'
     AND split_part(lower(setting), '=', 2) !~ '^(etc/)?(utc|uct|universal|zulu|gmt)$'),
-(SELECT string_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure), E'\n' ORDER BY proname)
+(SELECT jsonb_agg(format('the function %s sets TimeZone: times without a zone that it writes are read in that', pg_proc.oid::regprocedure) ORDER BY proname)
    FROM pg_proc WHERE proconfig IS NOT NULL AND EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ILIKE 'timezone=%')),
 (SELECT format('about %s customers and %s messages: the indexes take about %s of disk and %s to build, while the bot goes on',
                to_char(customers, 'FM9,999,999,999,999'), to_char(messages, 'FM9,999,999,999,999'), pg_size_pretty((customers * 110 + messages * 120)::bigint),
@@ -674,50 +754,50 @@ SELECT concat_ws(E'\n',
   WHERE customers + messages >= 100000)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What stands in the way of the upgrade of the two tables: rights and keys first. A sentence a line; a line that is a query gives one.
+-- What stands in the way of the upgrade of the two tables: rights and keys first. JSON of sentences; a query gives one.
 WITH untouched AS (
 -- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
  WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT (EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'fk_' || relname || '_businesses')
                                 AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid AND polname = 'app_tenant'))
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 -- The rights of whoever runs it.
 (SELECT format('role %s does not own %s: run the migration as %s, or as a member of it', current_user,
                string_agg(DISTINCT relname, ' and '), string_agg(DISTINCT relowner::regrole::text, ', '))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(relowner, 'USAGE') HAVING count(*) > 0),
-(SELECT string_agg(DISTINCT format('the sequence %1$s of %2$s belongs to another role, and %3$s or an administrator can give it away: run ALTER SEQUENCE %1$s OWNER TO %4$s;',
-                                   s.oid::regclass, t.relname, s.relowner::regrole, t.relowner::regrole), E'\n')
+(SELECT jsonb_agg(DISTINCT format('the sequence %1$s of %2$s belongs to another role, and %3$s or an administrator can give it away: run ALTER SEQUENCE %1$s OWNER TO %4$s;',
+                                   s.oid::regclass, t.relname, s.relowner::regrole, t.relowner::regrole))
    FROM pg_class AS t JOIN pg_attrdef ON adrelid = t.oid JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = pg_attrdef.oid
    JOIN pg_class AS s ON s.oid = refobjid AND s.relkind = 'S'
   WHERE t.oid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT pg_has_role(s.relowner, 'USAGE')),
 -- Keys first, for what they refer to cannot go before them.
-(SELECT string_agg(format('the foreign key %1$s of table %2$s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses (after the upgrade a key of business_id and whatsapp_id can take its place): run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %3$I;',
-                          conname, conrelid::regclass, conname), E'\n' ORDER BY conname)
+(SELECT jsonb_agg(format('the foreign key %1$s of table %2$s refers to customers.whatsapp_id, which is no longer unique in a database of many businesses (after the upgrade a key of business_id and whatsapp_id can take its place): run ALTER TABLE %2$s DROP CONSTRAINT IF EXISTS %3$I;',
+                          conname, conrelid::regclass, conname) ORDER BY conname)
    FROM pg_constraint
   WHERE contype = 'f' AND confrelid = to_regclass('customers')
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname = 'whatsapp_id')
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = confrelid AND attnum = ANY (confkey) AND attname IN ('id', 'business_id'))),
 
 -- What was made by hand.
-(SELECT string_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before'), E'\n' ORDER BY relname)
+(SELECT jsonb_agg(format('the trigger %1$s on %2$s was not made by this migration: run ALTER TRIGGER %1$I ON %2$s RENAME TO %3$I;', tgname, relname, tgname || '_before') ORDER BY relname)
    FROM pg_trigger JOIN untouched AS t ON tgrelid = relid WHERE tgname IN ('set_updated_at', 'single_business_only', 'single_business_update')),
-(SELECT string_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before'), E'\n' ORDER BY conname)
+(SELECT jsonb_agg(format('the constraint %1$s of %2$s was not made by this migration: run ALTER TABLE %2$s RENAME CONSTRAINT %1$I TO %3$I;', conname, relname, left(conname, 56) || '_before') ORDER BY conname)
    FROM pg_constraint JOIN untouched AS t ON conrelid = relid
   WHERE conname IN ('fk_customers_businesses', 'fk_conversations_businesses', 'fk_conversations_whatsapp_numbers') OR conname = 'uq_customers_business_id_whatsapp_id' AND contype NOT IN ('p', 'u', 'x')),
 -- Columns of a multi-tenant schema that was made by hand. Rows of its other businesses would become the default one's:
 -- they are put aside, where that deletes nothing of other tables.
-(SELECT string_agg(CASE WHEN attname LIKE 'business_id%' AND has_table_privilege(relid, 'SELECT')
-                        THEN format('SELECT CASE WHEN EXISTS (%s) THEN %L ELSE %L END', others, aside, renamed) ELSE renamed END, E'\n' ORDER BY relname, attname)
+(SELECT jsonb_agg(CASE WHEN attname LIKE 'business_id%' AND has_table_privilege(relid, 'SELECT')
+                        THEN jsonb_build_object('query', format('SELECT CASE WHEN EXISTS (%s) THEN %L ELSE %L END', others, aside, renamed)) ELSE to_jsonb(renamed) END ORDER BY relname, attname)
    FROM (SELECT *, CASE WHEN atttypid = 'uuid'::regtype THEN format('SELECT FROM %s WHERE %I <> %L', relid::regclass, attname, '00000000-0000-0000-0000-000000000001')
                         ELSE format('SELECT FROM %s HAVING count(DISTINCT %I::text) > 1', relid::regclass, attname) END AS others,
                 CASE WHEN atttypid = 'uuid'::regtype AND referring IS NULL THEN
-                    format('rows of %1$s belong to other businesses, by a column that this migration did not make; put them aside (docs/hand-made.md brings them back): run BEGIN; CREATE TABLE %1$s_before AS SELECT * FROM %1$s WHERE %2$I <> %3$L; DELETE FROM %1$s WHERE %2$I <> %3$L; COMMIT;%4$s', relname, attname, '00000000-0000-0000-0000-000000000001', ' ' || rename)
+                    format('rows of %1$s belong to other businesses, by a column that this migration did not make; put them aside (docs/hand-made.md brings them back): run BEGIN; LOCK TABLE %1$s IN SHARE ROW EXCLUSIVE MODE; CREATE TABLE %1$s_before AS SELECT * FROM %1$s WHERE %2$I <> %3$L; DELETE FROM %1$s WHERE %2$I <> %3$L; COMMIT;%4$s', relname, attname, '00000000-0000-0000-0000-000000000001', ' ' || rename)
                 ELSE format('rows of %1$s belong to other businesses, by the column %2$s, which this migration did not make%3$s: move them to a table of your own first, as docs/hand-made.md shows', relname, attname, ', and ' || referring || ' refers to them') END AS aside,
                 format('the column %1$s.%2$s was not made by this migration (docs/hand-made.md shows how its values come along): run ', relname, attname) || rename AS renamed
            FROM (SELECT relid, relname, attname, atttypid,
@@ -727,24 +807,24 @@ SELECT concat_ws(E'\n',
                    FROM pg_attribute JOIN untouched AS t ON attrelid = relid WHERE (attname IN ('business_id', 'username', 'whatsapp_message_id', 'whatsapp_number_id', 'whatsapp_user_id') OR attname = 'business_id_before') AND NOT attisdropped) AS made) AS made),
 
 -- What would keep two businesses from having one customer each of the same number.
-(SELECT string_agg(format('%s on %s would go on keeping whatsapp_id unique across all businesses; create it again after the upgrade with business_id in it: run %s;',
+(SELECT jsonb_agg(format('%s on %s would go on keeping whatsapp_id unique across all businesses; create it again after the upgrade with business_id in it: run %s;',
                indexrelid::regclass, indrelid::regclass,
-               CASE WHEN conname IS NULL THEN format('DROP INDEX IF EXISTS %s', indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', indrelid::regclass, conname) END), E'\n' ORDER BY indexrelid)
+               CASE WHEN conname IS NULL THEN format('DROP INDEX IF EXISTS %s', indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', indrelid::regclass, conname) END) ORDER BY indexrelid)
    FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u', 'x')
   CROSS JOIN regexp_replace(split_part(pg_get_indexdef(indexrelid), ' USING ', 2), ' INCLUDE \([^)]*\)', '') AS keys
   WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND (indisunique OR indisexclusion) AND NOT indisprimary AND NOT (indrelid = to_regclass('customers') AND (indisunique AND NOT indisprimary AND indnkeyatts = 1 AND pg_get_indexdef(indexrelid, 1, true) = 'whatsapp_id'))
     AND keys ~ '\mwhatsapp_id\M' AND keys !~ '\mid\M' AND NOT (keys ~ '\mbusiness_id\M' AND indrelid NOT IN (SELECT relid FROM untouched)))
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What stands in the way of an upgrade, and of a rollback. A sentence a line.
-SELECT concat_ws(E'\n',
-(SELECT string_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
-               indrelid::regclass, indexrelid::regclass), E'\n' ORDER BY indexrelid)
+-- What stands in the way of an upgrade, and of a rollback. JSON of sentences.
+SELECT jsonb_build_array(
+(SELECT jsonb_agg(format('the replica identity of %1$s is the index %2$s, which changes here, and updates of published rows would then fail: run ALTER TABLE %1$s REPLICA IDENTITY FULL;',
+               indrelid::regclass, indexrelid::regclass) ORDER BY indexrelid)
    FROM pg_index
   WHERE indrelid IN (to_regclass('customers'), to_regclass('conversations')) AND indisreplident
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
@@ -762,27 +842,26 @@ WITH RECURSIVE holding (typ, depth) AS (
         UNION ALL SELECT reltype FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE atttypid = holding.typ AND NOT attisdropped AND reltype <> 0
     ) AS next (typ)
 )
-SELECT string_agg(CASE
+SELECT jsonb_agg(CASE
            WHEN relkind = 'm' THEN format('the table cannot change while its row type is used by the materialized view %1$s; create it again afterwards: run DROP MATERIALIZED VIEW %1$s;', attrelid::regclass)
            WHEN relkind IN ('i', 'I') THEN format('the table cannot change while its row type is used by the index %1$s; create it again afterwards: run DROP INDEX %1$s;', attrelid::regclass)
-           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END,
-           E'\n' ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
+           ELSE format('the table cannot change while its row type is used by column %1$s.%2$I; as jsonb it keeps its values: run ALTER TABLE %1$s ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I);', attrelid::regclass, attname) END ORDER BY relkind IN ('i', 'I') DESC, depth DESC, attrelid, attnum)
   FROM (SELECT typ, max(depth) AS depth FROM holding GROUP BY typ) AS held
   JOIN pg_attribute ON atttypid = typ JOIN pg_class ON pg_class.oid = attrelid
  WHERE relkind IN ('r', 'p', 'm', 'i', 'I') AND NOT relispartition AND NOT attisdropped
 ),
-(SELECT string_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass), E'\n' ORDER BY rulename)
+(SELECT jsonb_agg(format('the rule %1$s on %2$s would take the place of what is written here, and rows would be lost; create it again afterwards: run DROP RULE %1$I ON %2$s;', rulename, ev_class::regclass) ORDER BY rulename)
    FROM pg_rewrite WHERE ev_class IN (to_regclass('customers'), to_regclass('conversations')) AND rulename <> '_RETURN'),
-(SELECT string_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n' ORDER BY inhrelid)
+(SELECT jsonb_agg(format('the table %1$s inherits from %2$s, and its rows would be taken for that one''s: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass) ORDER BY inhrelid)
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What stands in the way of changing the two tables: what hangs on them, and triggers. A sentence a line.
+-- What stands in the way of changing the two tables: what hangs on them, and triggers. JSON of sentences.
 WITH untouched AS (
 -- The two old tables that this migration has not extended yet.
 SELECT oid AS relid, relname FROM pg_class
@@ -795,7 +874,7 @@ changing (relid, attnum, is_time, goes) AS (
        AND (attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid = 'timestamp'::regtype
             OR attname = 'whatsapp_id' AND atttypid = 'varchar'::regtype AND atttypmod BETWEEN 4 AND 258)
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 (
 -- What stands in the way of another type for a column, or of dropping it, and what would be built anew or be read under
 -- the lock for it: what hangs on those first. Columns of inheritance children change with their parent's.
@@ -863,25 +942,25 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
       LEFT JOIN pg_publication_rel AS b ON classid = 'pg_publication_rel'::regclass AND b.oid = objid
       LEFT JOIN pg_attribute AS a ON (a.attrelid, a.attnum) IN ((d.adrelid, d.adnum::int), (CASE WHEN classid = 'pg_class'::regclass AND objsubid > 0 THEN objid END, objsubid))
  ), lines (described, of_what, depth, command) AS (SELECT described, min(of_what), max(depth), command FROM drops GROUP BY 1, 4)
- SELECT string_agg(format('%s depends on %s', described, of_what)
-                   || coalesce(': run ' || command || ';', ''), E'\n' ORDER BY depth DESC, described)
+ SELECT jsonb_agg(format('%s depends on %s', described, of_what)
+                   || coalesce(': run ' || command || ';', '') ORDER BY depth DESC, described)
    FROM lines
 ),
-(SELECT string_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+(SELECT jsonb_agg(format('%1$s is a partition of %2$s, and its columns cannot change: run ALTER TABLE %2$s DETACH PARTITION %1$s;', inhrelid::regclass, inhparent::regclass))
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND relispartition),
-(SELECT string_agg(format('%1$s inherits columns of %2$s, which cannot change here: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass), E'\n')
+(SELECT jsonb_agg(format('%1$s inherits columns of %2$s, which cannot change here: run ALTER TABLE %1$s NO INHERIT %2$s;', inhrelid::regclass, inhparent::regclass))
    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhrelid IN (to_regclass('customers'), to_regclass('conversations')) AND NOT relispartition),
-(SELECT string_agg(format('%1$s is a table of the type %2$s, and its columns cannot change: run ALTER TABLE %1$s NOT OF;', relname, reloftype::regtype), E'\n')
+(SELECT jsonb_agg(format('%1$s is a table of the type %2$s, and its columns cannot change: run ALTER TABLE %1$s NOT OF;', relname, reloftype::regtype))
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND reloftype <> 0),
-(SELECT string_agg(format('row level security is forced on %1$s, which hides rows from the migration: run ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY;', relname), E'\n' ORDER BY relname)
+(SELECT jsonb_agg(format('row level security is forced on %1$s, which hides rows from the migration: run ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY;', relname) ORDER BY relname)
    FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relforcerowsecurity),
 -- Trigger functions that write a row by the number of its columns, which changes. NEW.* and OLD.* by themselves in a list
 -- are counted; as the argument of a function, such as to_jsonb(NEW.*), they are not.
-(SELECT string_agg(format('the trigger function %s (%s) copies rows by the number of their columns, and every write of the bot would fail after the upgrade; let it name the columns%s: run %s;',
+(SELECT jsonb_agg(format('the trigger function %s (%s) copies rows by the number of their columns, and every write of the bot would fail after the upgrade; let it name the columns%s: run %s;',
                           f, triggers, CASE WHEN named THEN '' ELSE ', or do without it until it does' END,
-                          CASE WHEN named THEN format('DO $fix$ BEGIN EXECUTE regexp_replace(pg_get_functiondef(%L::regprocedure), %L, (SELECT %L || string_agg(format(''\2.%%I'', attname), '', '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ''%s''::regclass AND attnum > 0 AND NOT attisdropped), ''gi''); END $fix$',
-                                                      f, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 ', of_table)
-                               ELSE disable END), E'\n' ORDER BY f::text)
+                          CASE WHEN named THEN format('DO %L', format('BEGIN EXECUTE regexp_replace(pg_get_functiondef(%L::regprocedure), %L, (SELECT %L || string_agg(format(''\2.%%I'', attname), '', '' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ''%s''::regclass AND attnum > 0 AND NOT attisdropped), ''gi''); END',
+                                                      f, '(\mvalues\s*\(|\mselect\s|,)\s*\(?\m(new|old)\M\)?\s*\.\s*\*', '\1 ', of_table))
+                               ELSE disable END) ORDER BY f::text)
    FROM (SELECT tgfoid::regprocedure AS f, string_agg(DISTINCT format('trigger %I on %s', tgname, relname), ', ') AS triggers,
                 string_agg(DISTINCT format('ALTER TABLE %s DISABLE TRIGGER %I', relname, tgname), '; ') AS disable,
                 count(DISTINCT relid) = 1 AND NOT bool_or(rest ~* by_star) AS named, min(relname) AS of_table
@@ -896,15 +975,15 @@ WITH RECURSIVE changed (relid, attnum, is_time, goes) AS (
           GROUP BY tgfoid) AS counted)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) THEN
+        refusals := refusals || jsonb_build_array(
 (
--- Whom row level security would cut off from the two tables, or let through. A sentence a line.
+-- Whom row level security would cut off from the two tables, or let through. JSON of sentences.
 -- Inputs: queries of app/tenancy/migration/access.py: acl_* (grantee, relowner, privilege_type, columns) and former_* (role); the
 -- conditions to_ours and upgraded on a row of pg_policy.
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 (SELECT format('PUBLIC holds %s, and row level security would cut off whoever works through it: run %sREVOKE ALL ON customers, conversations FROM PUBLIC;',
                string_agg(format('%s on %s', privilege, place), ', '),
                string_agg('GRANT ' || privilege || ' ON ' || place || ' TO ' || logins || '; ', ''))
@@ -1012,12 +1091,12 @@ SELECT everything.rolname::text
  HAVING count(*) > 0)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
--- Whether the new tables can be made: the right to, and the names that are taken. A sentence a line.
+-- Whether the new tables can be made: the right to, and the names that are taken. JSON of sentences.
 WITH wanted (name, tab, definition) AS (VALUES
     ('businesses_pkey', NULL, NULL), ('whatsapp_numbers_pkey', NULL, NULL), ('users_pkey', NULL, NULL), ('user_businesses_pkey', NULL, NULL),
     ('uq_whatsapp_numbers_phone_number_id', NULL, NULL), ('uq_whatsapp_numbers_business_id_id', NULL, NULL),
@@ -1036,43 +1115,43 @@ WITH wanted (name, tab, definition) AS (VALUES
     ('uq_conversations_business_id_whatsapp_message_id', 'conversations', '^CREATE UNIQUE INDEX .* USING btree \(business_id, whatsapp_message_id\) WHERE \(whatsapp_message_id IS NOT NULL\)$')
 -- Every name that the schema takes in the place of another relation: those on the two old tables with what they are.
 )
-SELECT concat_ws(E'\n',
+SELECT jsonb_build_array(
 CASE WHEN NOT has_schema_privilege(current_schema(), 'CREATE') THEN
     format('role %1$s may not create tables in schema %2$s, whose owner can let it: run GRANT CREATE ON SCHEMA %2$I TO %3$I;',
            current_user, current_schema(), current_user) END,
 
 -- What was made by hand: names that are taken.
-(SELECT string_agg(format('the name %1$s is taken by a %2$s that this migration did not make (docs/hand-made.md shows how its rows come along): run %3$sALTER %4$s %1$I RENAME TO %1$s_before;',
-                          name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END), E'\n' ORDER BY place)
+(SELECT jsonb_agg(format('the name %1$s is taken by a %2$s that this migration did not make (docs/hand-made.md shows how its rows come along): run %3$sALTER %4$s %1$I RENAME TO %1$s_before;',
+                          name, kind, indexes, CASE WHEN kind = 'type' THEN 'TYPE' ELSE 'TABLE IF EXISTS' END) ORDER BY place)
    FROM (SELECT place, name, CASE WHEN c.oid IS NULL THEN 'type' WHEN relkind IN ('r', 'p', 'f') THEN 'table' WHEN relkind IN ('v', 'm') THEN 'view' ELSE 'relation' END AS kind,
                 (SELECT string_agg(format('ALTER INDEX IF EXISTS %s RENAME TO %I; ', indexrelid::regclass, x.relname || '_before'), '' ORDER BY x.relname)
                    FROM pg_index JOIN pg_class AS x ON x.oid = indexrelid WHERE indrelid = c.oid AND x.relname IN (SELECT wanted.name FROM wanted)) AS indexes
            FROM unnest('{user_businesses,users,whatsapp_numbers,businesses}'::text[]) WITH ORDINALITY AS taken (name, place)
-           LEFT JOIN pg_class AS c ON c.oid = to_regclass(name)
+           LEFT JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(current_schema()) || '.' || name)
           WHERE (c.oid IS NOT NULL OR EXISTS (SELECT FROM pg_type WHERE typnamespace = to_regnamespace(quote_ident(current_schema())) AND typname = name))
             AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')) AS taken),
-(SELECT string_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
-                          coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before'), E'\n' ORDER BY relname)
-   FROM wanted JOIN pg_class AS c ON c.oid = to_regclass(name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
+(SELECT jsonb_agg(format('the name of the index %1$s is taken by another one%2$s: run ALTER %3$s IF EXISTS %1$s RENAME TO %4$I;', c.oid::regclass,
+                          coalesce(' on ' || indrelid::regclass, ''), CASE WHEN i.indexrelid IS NULL THEN 'TABLE' ELSE 'INDEX' END, left(relname, 56) || '_before') ORDER BY relname)
+   FROM wanted JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(current_schema()) || '.' || name) LEFT JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_constraint AS k ON conindid = c.oid AND contype <> 'f'
   WHERE (i.indrelid = to_regclass(tab) AND (indisprimary OR pg_get_indexdef(c.oid) ~ definition AND NOT indisexclusion)) IS NOT TRUE
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = i.indrelid AND polname = 'app_service' AND polrelid NOT IN (to_regclass('customers'), to_regclass('conversations')))
     -- those of a table that is renamed itself go with it
     AND (i.indrelid IN (to_regclass('user_businesses'), to_regclass('users'), to_regclass('whatsapp_numbers'), to_regclass('businesses'))) IS NOT TRUE
     AND NOT (name LIKE '%\_pkey' AND EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(tab) AND relkind <> 'r'))),
-(SELECT string_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before'), E'\n' ORDER BY proname)
+(SELECT jsonb_agg(format('the function %s was not made by this migration: run ALTER ROUTINE %s RENAME TO %I;', proname, pg_proc.oid::regprocedure, proname || '_before') ORDER BY proname)
    FROM pg_proc JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pg_proc.oid IN (to_regprocedure('current_business_id()'), to_regprocedure('set_updated_at()'))
-    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner))  -- else see check_roles
+  WHERE pronamespace = to_regnamespace(quote_ident(current_schema())) AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at')
+    AND (rolsuper OR rolname = current_user OR EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner))  -- else see planted.py
     AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('businesses') AND polname = 'app_service'))
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
--- Whose times without a zone would be read in another one. A sentence a line.
-SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the running bot writes would be read in it; restart the bot after: run %s;', zone, place, command), E'\n')
+-- Whose times without a zone would be read in another one. JSON of sentences.
+SELECT jsonb_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the running bot writes would be read in it; restart the bot after: run %s;', zone, place, command))
    FROM (SELECT reset_val, 'here', format('ALTER DATABASE %I SET timezone TO ''UTC''', current_database()) FROM pg_settings WHERE name = 'TimeZone'
          UNION ALL
          SELECT split_part(setting, '=', 2), CASE WHEN setrole = 0 THEN 'here' ELSE 'for role ' || setrole::regrole END,
@@ -1086,13 +1165,13 @@ SELECT string_agg(DISTINCT format('TimeZone is %s %s, and the UTC times that the
     AND (to_regclass('customers') IS NULL  -- revision 000 makes them without a zone
          OR EXISTS (SELECT FROM pg_attribute WHERE attrelid IN (to_regclass('customers'), to_regclass('conversations')) AND attname IN ('created_at', 'updated_at', 'timestamp') AND atttypid <> 'timestamptz'::regtype))
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
--- What the two roles could do, whether they can be granted, and what could be planted here. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What the two roles could do, whether they can be granted, and what could be planted here. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('app_tenant or app_service could do more than its tables allow, which an administrator can change: run %s;',
                string_agg(format('ALTER ROLE %s%s', rolname, more), '; '))
    FROM pg_roles CROSS JOIN concat(CASE WHEN rolsuper THEN ' NOSUPERUSER' END, CASE WHEN rolbypassrls THEN ' NOBYPASSRLS' END,
@@ -1116,12 +1195,6 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
 ) END
  HAVING count(*) > 0),
 
-(SELECT format('%s of role %s, which could change it at will, has the name of one that the upgrade makes: run %s;',
-               string_agg(DISTINCT p.oid::regprocedure::text, ' and '), min(proowner::regrole::text), string_agg(format('DROP ROUTINE %s', p.oid::regprocedure), '; '))
-   FROM pg_proc AS p JOIN pg_roles AS maker ON maker.oid = proowner
-  WHERE pronamespace = quote_ident(current_schema())::regnamespace AND pronargs = 0 AND proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
-    AND NOT rolsuper AND rolname <> current_user AND NOT EXISTS (SELECT FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations')) AND relowner = proowner)
- HAVING count(*) > 0),
 -- A function or an operator that somebody plants in the schema could be taken for one of PostgreSQL's.
 (SELECT format('anybody, or a tenant, may create objects in schema %I, such as functions that later migrations would call; its owner can close it: run %s%s;',
                nspname, string_agg(format('REVOKE CREATE ON SCHEMA %I FROM %s', nspname, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END), '; '), keep)
@@ -1136,10 +1209,10 @@ SELECT name FROM unnest('{app_tenant,app_service}'::text[]) AS name
   GROUP BY nspname, keep)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF EXISTS (SELECT FROM pg_auth_members WHERE roleid IN (to_regrole('app_tenant'), to_regrole('app_service'))) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
 -- Roles belong to the whole server: whoever joined them for another database must not come into this one.
 -- Input: strangers, a query of app/tenancy/migration/access.py (role, database, closing).
@@ -1176,13 +1249,13 @@ SELECT format('role %s is a member of app_tenant or app_service, which belong to
                     WHERE named.privilege_type = 'CONNECT' AND g.rolname NOT IN ('app_tenant', 'app_service')
                       AND pg_has_role(member.oid, g.oid, 'USAGE'))) AS stranger HAVING count(*) > 0
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF EXISTS (
     SELECT FROM pg_shdepend JOIN pg_database AS d ON d.oid = dbid
      WHERE refclassid = 'pg_authid'::regclass AND refobjid IN (SELECT oid FROM pg_roles WHERE rolname IN ('app_tenant', 'app_service'))
        AND datname <> current_database()) THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+        refusals := refusals || jsonb_build_array(
 (
 -- And whoever joins them for this database must not come into another. Inputs: those of 001_new_strangers.sql.
 SELECT format('role %s will be a member of app_tenant and app_service, which %s uses too, and would come into that database as anyone may; its owner can close it: run %s;',
@@ -1218,28 +1291,28 @@ SELECT format('%I', joins.rolname) AS role, format('%I', there.datname) AS datab
 
 ) AS stranger HAVING count(*) > 0
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_customers', true), '')::text[])
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_conversations', true), '')::text[])
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_functions', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_functions', true), '')::text[])
+        );
     END IF;
-    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What the archive lacks that a rollback kept there, or has too much. A sentence a line.
-SELECT concat_ws(E'\n',
+-- What the archive lacks that a rollback kept there, or has too much. JSON of sentences.
+SELECT jsonb_build_array(
 (SELECT format('the schema multi_tenant_archive lacks what a rollback kept there: %s; restore it from a backup, or run DROP SCHEMA multi_tenant_archive CASCADE to go on without all that it holds',
                string_agg(name, ', ' ORDER BY name))
    FROM (SELECT concat('table ', t) FROM unnest('{user_businesses,users,whatsapp_numbers,businesses,customers,conversations,default_customers,default_messages}'::text[]) AS t
@@ -1260,12 +1333,37 @@ SELECT concat_ws(E'\n',
     AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(name) AND attname = old.attname) HAVING count(*) > 0)
 ) AS sentences
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass('businesses') IS NOT NULL THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF true THEN
+        refusals := refusals || jsonb_build_array(
 (
--- What a team made upon the archived rows, whose tables go when the rows are back: the last made first. A sentence a line.
+-- What a team keeps in the schema multi_tenant_archive, which the upgrade drops. JSON of sentences.
+WITH ours (oid) AS (
+    SELECT oid FROM pg_class
+     WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r'
+       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+), not_ours (classid, objid) AS (
+    SELECT classid, objid FROM pg_depend AS d
+     WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('multi_tenant_archive') AND deptype = 'n'
+       AND (classid <> 'pg_class'::regclass OR objid NOT IN (SELECT oid FROM ours))
+       AND (classid <> 'pg_proc'::regclass OR (objid IN (to_regprocedure('multi_tenant_archive.current_business_id()'), to_regprocedure('multi_tenant_archive.set_updated_at()'))) IS NOT TRUE)
+       -- what belongs to a column of ours comes and goes with it
+       AND NOT EXISTS (SELECT FROM pg_depend AS own WHERE (own.classid, own.objid) = (d.classid, d.objid) AND own.deptype IN ('a', 'i')
+                          AND own.refclassid = 'pg_class'::regclass AND own.refobjid IN (SELECT oid FROM ours))
+)
+SELECT jsonb_build_array(
+(SELECT jsonb_agg(format('%s is in the schema multi_tenant_archive, which goes: run ALTER %s %s SET SCHEMA %I;', pg_describe_object(classid, objid, 0),
+                         upper(replace(replace(type, 'composite ', ''), ' object', '')), identity, current_schema()) ORDER BY identity)
+   FROM not_ours CROSS JOIN LATERAL pg_identify_object(classid, objid, 0))
+) AS sentences
+)
+        );
+    END IF;
+    IF to_regnamespace('multi_tenant_archive') IS NOT NULL AND NOT to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
+        refusals := refusals || jsonb_build_array(
+(
+-- What a team made upon the archived rows, whose tables go when the rows are back: the last made first. JSON of sentences.
 WITH RECURSIVE ours (oid) AS (
     SELECT to_regclass('multi_tenant_archive.' || t) FROM unnest('{customers,conversations,default_customers,default_messages}'::text[]) AS t
 ), hung (classid, objid, depth) AS (
@@ -1276,10 +1374,10 @@ WITH RECURSIVE ours (oid) AS (
     UNION SELECT d.classid, d.objid, depth + 1
       FROM hung LEFT JOIN pg_rewrite AS r ON hung.classid = 'pg_rewrite'::regclass AND r.oid = hung.objid
       JOIN pg_class AS v ON v.oid = coalesce(r.ev_class, CASE WHEN hung.classid = 'pg_class'::regclass THEN hung.objid END)
-      JOIN pg_depend AS d ON d.deptype = 'n' AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
+      JOIN pg_depend AS d ON d.deptype = 'n' AND d.objid <> hung.objid AND (d.refclassid, d.refobjid) IN (('pg_class'::regclass, v.oid), ('pg_type'::regclass, v.reltype))
      WHERE depth < 20
 )
-SELECT string_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command), E'\n' ORDER BY depth DESC, described)
+SELECT jsonb_agg(format('%s depends on the archive, whose tables go when the upgrade brings their rows back; keep its definition: run %s;', described, command) ORDER BY depth DESC, described)
   FROM (SELECT max(depth) AS depth,
                CASE WHEN r.oid IS NULL THEN pg_describe_object(hung.classid, hung.objid, 0) ELSE pg_describe_object('pg_class'::regclass, v.oid, 0) END AS described,
                CASE WHEN v.relkind = 'v' THEN format('DROP VIEW IF EXISTS %s', v.oid::regclass)
@@ -1295,20 +1393,20 @@ SELECT string_agg(format('%s depends on the archive, whose tables go when the up
           LEFT JOIN pg_class AS c ON hung.classid = 'pg_class'::regclass AND c.oid = hung.objid AND EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid)
          GROUP BY 2, 3) AS d
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_archive_customers', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_archive_customers', true), '')::text[])
+        );
     END IF;
     IF true THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
-array_to_string(nullif(current_setting('multi_tenant.trial_archive_conversations', true), '')::text[], E'\n')
-        ]::text[], E'\n'), E'\n');
+        refusals := refusals || jsonb_build_array(
+to_jsonb(nullif(current_setting('multi_tenant.trial_archive_conversations', true), '')::text[])
+        );
     END IF;
-    IF to_regclass('multi_tenant_archive.conversations') IS NOT NULL AND to_regclass('conversations') IS NOT NULL THEN
-        refusals := refusals || string_to_array(array_to_string(ARRAY[
+    IF to_regclass('multi_tenant_archive.conversations') IS NOT NULL AND to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.conversations') IS NOT NULL THEN
+        refusals := refusals || jsonb_build_array(
 (
 -- Ids of archived rows that newer rows have.
 SELECT format('archived ids were given out again: %s; give those newer rows other ids, such as UPDATE customers SET id = DEFAULT WHERE id IN (SELECT id FROM multi_tenant_archive.customers)',
@@ -1317,12 +1415,12 @@ SELECT format('archived ids were given out again: %s; give those newer rows othe
         UNION ALL (SELECT 'conversations', id FROM multi_tenant_archive.conversations JOIN conversations USING (id) LIMIT 3)) AS t
 HAVING count(*) > 0
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    IF (to_regclass('customers') IS NOT NULL OR to_regclass('conversations') IS NOT NULL) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
-        notices := notices || string_to_array(array_to_string(ARRAY[
+    IF (SELECT bool_and(relnamespace = to_regnamespace(quote_ident(current_schema()))) IS TRUE FROM pg_class WHERE oid IN (to_regclass('customers'), to_regclass('conversations'))) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass('conversations') AND conname = 'fk_conversations_businesses' ) THEN
+        notices := notices || jsonb_build_array(
 (
--- Whoever works with the two tables is named, and what changes for it. A sentence a line.
+-- Whoever works with the two tables is named, and what changes for it. JSON of sentences.
 WITH held AS (
     SELECT 'customers' AS place, a.* FROM (SELECT relowner, columns, entry.*
   FROM pg_class CROSS JOIN LATERAL (
@@ -1352,7 +1450,7 @@ WITH held AS (
            string_agg(what, '; ' ORDER BY what DESC) FILTER (WHERE unconfined) AS loses
       FROM places GROUP BY rolname, above
 )
-SELECT string_agg(what_changes, E'\n') FROM (
+SELECT jsonb_agg(what_changes) FROM (
     SELECT CASE WHEN above THEN format('role %I is not bound by row level security: it sees every business', rolname)
                 ELSE format('role %I keeps %s, and sees the default business only%s%s', rolname, keeps,
                     '; until a rollback it loses ' || loses,
@@ -1460,16 +1558,31 @@ SELECT everything.rolname::text
 ) AS r GROUP BY object, reaches
 ) AS said (what_changes)
 )
-        ]::text[], E'\n'), E'\n');
+        );
     END IF;
-    FOR line IN SELECT n FROM unnest(notices) WITH ORDINALITY AS t (n, place) GROUP BY n ORDER BY min(place) LOOP
-        RAISE NOTICE '%', line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(notices, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        RAISE NOTICE '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(item #>> '{}', NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END LOOP;
-    FOR line IN SELECT r FROM unnest(refusals) WITH ORDINALITY AS t (r, place) GROUP BY r ORDER BY min(place) LOOP
-        IF line LIKE 'SELECT %' THEN
-            EXECUTE line INTO line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(refusals, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        line := item #>> '{}';
+        IF jsonb_typeof(item) = 'object' THEN
+            EXECUTE item ->> 'query' INTO line;
         END IF;
-        in_the_way := array_append(in_the_way, line);
+        in_the_way := array_append(in_the_way, (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(line, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts));
     END LOOP;
     in_the_way := array_remove(in_the_way, NULL);
     IF cardinality(in_the_way) = 1 THEN
@@ -1477,8 +1590,15 @@ SELECT everything.rolname::text
     ELSIF cardinality(in_the_way) > 1 THEN
         RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(in_the_way), array_to_string(in_the_way, E'\n- ');
     END IF;
-    FOREACH line IN ARRAY array_remove(announced, NULL) LOOP
-        RAISE NOTICE '%', line;
+    FOR item IN SELECT sentence FROM jsonb_path_query(announced, '$[*][*][*][*][*]') WITH ORDINALITY AS said (sentence, place)
+                  WHERE jsonb_typeof(sentence) <> 'null' GROUP BY sentence ORDER BY min(place) LOOP
+        RAISE NOTICE '%', (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(item #>> '{}', NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts);
     END LOOP;
 END $ask$;
 
@@ -1500,7 +1620,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF to_regclass('customers') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.customers') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -1543,7 +1663,7 @@ CREATE INDEX ix_conversations_timestamp ON conversations (timestamp);
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1582,7 +1702,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF to_regclass('multi_tenant_rollback') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.multi_tenant_rollback') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -1632,7 +1752,7 @@ SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE g
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1647,6 +1767,100 @@ SELECT DISTINCT format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, CASE g
     END LOOP;
 END
 $step$;
+
+DO $planted$
+DECLARE
+    before pg_catalog.text := pg_catalog.current_setting('search_path');
+    places pg_catalog.name[] := pg_catalog.current_schemas(true);
+    versions pg_catalog.regclass := pg_catalog.to_regclass('alembic_version');
+    customers pg_catalog.regclass := pg_catalog.to_regclass('customers');
+    here pg_catalog.name := pg_catalog.current_schema();
+    planted pg_catalog.text[];
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+    here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
+    planted := ARRAY(
+    WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+                WHERE nspname = here AND relname IN ('customers', 'conversations')
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles AS r CROSS JOIN me
+         WHERE r.rolsuper OR NOT me.rolsuper AND pg_has_role(r.oid, 'USAGE')
+            OR EXISTS (SELECT FROM old) AND NOT EXISTS (SELECT FROM old WHERE NOT pg_has_role(r.oid, relowner, 'MEMBER'))
+    ), relations AS (
+        SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
+                   false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR c.oid = versions
+    ), functions AS (
+        SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
+         WHERE nspname IN (here, 'multi_tenant_archive')
+           AND (pronargs = 0 AND (proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+                                  OR proname ~ '^widen_(customers|conversations)_') OR pronargs = 1 AND proname = 'is_colleague')
+    ), attached AS (
+        SELECT DISTINCT held.classid, held.objid, r.oid AS relation, p.oid AS function, proowner
+          FROM relations AS r JOIN pg_depend AS held ON held.refclassid = 'pg_class'::regclass AND held.refobjid = r.oid
+          JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = called.refobjid
+         WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), look_alikes AS (
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
+          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
+           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
+                              AND b.proargtypes = p.proargtypes)
+        UNION ALL
+        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
+          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
+           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
+                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
+    ), said (place, sentence) AS (
+        SELECT 1, format('search_path names pg_catalog after %1$s, where a name could be taken for one of PostgreSQL (a role that sets its own search_path needs another): run ALTER DATABASE %2$I SET search_path TO %1$s;',
+                         string_agg(quote_ident(p.place), ', ' ORDER BY n), current_database())
+          FROM unnest(places) WITH ORDINALITY AS p (place, n) WHERE p.place <> 'pg_catalog' AND p.place !~ '^pg_temp_' HAVING min(n) < array_position(places, 'pg_catalog')
+        UNION ALL
+        SELECT 2, format('another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %s;', string_agg(statement, '; '))
+          FROM look_alikes JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+          JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+          JOIN me ON me.rolsuper OR NOT pg_has_role(maker, 'USAGE')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
+          FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+                         r.oid::regclass, relowner::regrole,
+                         CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
+                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                         r.oid::regclass, left(relname, 56) || '_before')
+          FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+          FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
+                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
+                                  ', and this migration works with ' || relation::regclass))
+          FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+          LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+    )
+    SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM said ORDER BY place, sentence);
+    PERFORM set_config('search_path', before, true);
+    IF cardinality(planted) = 1 THEN
+        RAISE EXCEPTION '%', planted[1];
+    ELSIF cardinality(planted) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(planted), array_to_string(planted, E'\n- ');
+    END IF;
+END $planted$;
 
 -- roles app_tenant and app_service
 \echo 'Upgrading 000 -> 001, step 2 of 27: roles app_tenant and app_service'
@@ -1732,7 +1946,7 @@ UNION ALL SELECT format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), roln
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -1757,7 +1971,7 @@ DECLARE
     give_up_at timestamptz := clock_timestamp() + interval '60.0 s';
     pause float := 0.1;
 BEGIN
-    IF to_regclass('businesses') IS NOT NULL THEN
+    IF to_regclass(coalesce((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')), quote_ident(current_schema())) || '.businesses') IS NOT NULL THEN
         RETURN;
     END IF;
     LOOP
@@ -2130,7 +2344,7 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -2145,6 +2359,100 @@ SELECT md5(string_agg(line, E'\n' ORDER BY line COLLATE "C")) FROM (
     END LOOP;
 END
 $step$;
+
+DO $planted$
+DECLARE
+    before pg_catalog.text := pg_catalog.current_setting('search_path');
+    places pg_catalog.name[] := pg_catalog.current_schemas(true);
+    versions pg_catalog.regclass := pg_catalog.to_regclass('alembic_version');
+    customers pg_catalog.regclass := pg_catalog.to_regclass('customers');
+    here pg_catalog.name := pg_catalog.current_schema();
+    planted pg_catalog.text[];
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+    here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
+    planted := ARRAY(
+    WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+                WHERE nspname = here AND relname IN ('customers', 'conversations')
+    ), trusted AS (
+        SELECT r.oid FROM pg_roles AS r CROSS JOIN me
+         WHERE r.rolsuper OR NOT me.rolsuper AND pg_has_role(r.oid, 'USAGE')
+            OR EXISTS (SELECT FROM old) AND NOT EXISTS (SELECT FROM old WHERE NOT pg_has_role(r.oid, relowner, 'MEMBER'))
+    ), relations AS (
+        SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+         WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
+                   true OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR c.oid = versions
+    ), functions AS (
+        SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
+         WHERE nspname IN (here, 'multi_tenant_archive')
+           AND (pronargs = 0 AND (proname IN ('current_business_id', 'set_updated_at', 'single_business_only')
+                                  OR proname ~ '^widen_(customers|conversations)_') OR pronargs = 1 AND proname = 'is_colleague')
+    ), attached AS (
+        SELECT DISTINCT held.classid, held.objid, r.oid AS relation, p.oid AS function, proowner
+          FROM relations AS r JOIN pg_depend AS held ON held.refclassid = 'pg_class'::regclass AND held.refobjid = r.oid
+          JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = called.refobjid
+         WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), look_alikes AS (
+        SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
+          FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname)
+           AND NOT EXISTS (SELECT FROM pg_proc AS b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname
+                              AND b.proargtypes = p.proargtypes)
+        UNION ALL
+        SELECT format('DROP OPERATOR %s', o.oid::regoperator), oprowner, oprnamespace
+          FROM pg_operator AS o LEFT JOIN pg_depend AS e ON e.classid = 'pg_operator'::regclass AND e.objid = o.oid AND e.deptype = 'e'
+         WHERE e.objid IS NULL AND EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname)
+           AND NOT EXISTS (SELECT FROM pg_operator AS b WHERE b.oprnamespace = 'pg_catalog'::regnamespace AND b.oprname = o.oprname
+                              AND (b.oprleft, b.oprright) = (o.oprleft, o.oprright))
+    ), said (place, sentence) AS (
+        SELECT 1, format('search_path names pg_catalog after %1$s, where a name could be taken for one of PostgreSQL (a role that sets its own search_path needs another): run ALTER DATABASE %2$I SET search_path TO %1$s;',
+                         string_agg(quote_ident(p.place), ', ' ORDER BY n), current_database())
+          FROM unnest(places) WITH ORDINALITY AS p (place, n) WHERE p.place <> 'pg_catalog' AND p.place !~ '^pg_temp_' HAVING min(n) < array_position(places, 'pg_catalog')
+        UNION ALL
+        SELECT 2, format('another role made a function or an operator with the name of one of PostgreSQL, which the migration would call: run %s;', string_agg(statement, '; '))
+          FROM look_alikes JOIN pg_namespace AS n ON n.oid = place AND nspname = ANY (places) AND nspname <> 'pg_catalog'
+          JOIN pg_roles AS theirs ON theirs.oid = maker AND NOT theirs.rolsuper
+          JOIN me ON me.rolsuper OR NOT pg_has_role(maker, 'USAGE')
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
+          FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+                         r.oid::regclass, relowner::regrole,
+                         CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
+                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                         r.oid::regclass, left(relname, 56) || '_before')
+          FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+          FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
+        UNION ALL
+        SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
+                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
+                                  ', and this migration works with ' || relation::regclass))
+          FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
+          LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
+    )
+    SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence, NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM said ORDER BY place, sentence);
+    PERFORM set_config('search_path', before, true);
+    IF cardinality(planted) = 1 THEN
+        RAISE EXCEPTION '%', planted[1];
+    ELSIF cardinality(planted) > 1 THEN
+        RAISE EXCEPTION E'% things stand in the way:\n- %', cardinality(planted), array_to_string(planted, E'\n- ');
+    END IF;
+END $planted$;
 
 -- canonical names of equal indexes
 \echo 'Upgrading 000 -> 001, step 4 of 27: canonical names of equal indexes'
@@ -2176,7 +2484,7 @@ SELECT 'conversations', 'index name', CASE WHEN equal IS NULL THEN 'DROP INDEX I
             WHEN relname <> name THEN format('ALTER INDEX IF EXISTS %I RENAME TO %I', name, relname) END, NULL, NULL
   FROM (VALUES ('ix_conversations_whatsapp_id', (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)')), ('ix_conversations_timestamp', (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")'))) AS ours (name, equal)
   LEFT JOIN pg_class ON pg_class.oid = equal
- WHERE to_regclass(name) IS NULL
+ WHERE to_regclass(quote_ident(current_schema()) || '.' || name) IS NULL
 ) AS q (phase, kind, statement, needs_column, needs_role)
 ) AS s (phase, kind, statement, needs_column, needs_role, place)
  WHERE statement IS NOT NULL AND NOT EXISTS (
@@ -2184,11 +2492,11 @@ SELECT 'conversations', 'index name', CASE WHEN equal IS NULL THEN 'DROP INDEX I
  ORDER BY place;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_whatsapp_id') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_conversations_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.ix_conversations_whatsapp_id') IS NULL
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_conversations_timestamp') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('conversations') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree ("timestamp")') AS e (equal) WHERE equal IS NOT NULL AND to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.ix_conversations_timestamp') IS NULL
 ) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
@@ -2197,7 +2505,7 @@ SELECT format('ALTER INDEX %s RENAME TO ix_conversations_timestamp', equal) FROM
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -2590,7 +2898,7 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -2981,7 +3289,7 @@ SELECT format('GRANT USAGE ON SEQUENCE %s TO app_tenant, app_service', oid::regc
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3066,7 +3374,7 @@ END $lost$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3086,8 +3394,8 @@ $step$;
 \echo 'Upgrading 000 -> 001, step 10 of 27: indexes of the times of customers'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of customers') AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind LIKE 'mark of customers %' AND to_regclass(substr(kind, length('mark of customers ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
@@ -3095,8 +3403,8 @@ SET lock_timeout = '200ms';
 \echo 'Upgrading 000 -> 001, step 11 of 27: indexes of the times of conversations'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind = 'index of conversations') AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SELECT statement FROM multi_tenant_rollback WHERE phase = 'upgrade' AND kind LIKE 'mark of conversations %' AND to_regclass(substr(kind, length('mark of conversations ') + 1)) IS NOT NULL \gexec
 SET lock_timeout = '200ms';
 
@@ -3104,64 +3412,64 @@ SET lock_timeout = '200ms';
 \echo 'Upgrading 000 -> 001, step 12 of 27: index ix_conversations_timestamp'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_timestamp ON conversations ("timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_whatsapp_id
 \echo 'Upgrading 000 -> 001, step 13 of 27: index ix_conversations_whatsapp_id'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_whatsapp_id ON conversations (whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_id_timestamp
 \echo 'Upgrading 000 -> 001, step 14 of 27: index ix_conversations_business_id_whatsapp_id_timestamp'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_id_timestamp ON conversations (business_id, whatsapp_id, "timestamp")' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_conversations_business_id_whatsapp_number_id
 \echo 'Upgrading 000 -> 001, step 15 of 27: index ix_conversations_business_id_whatsapp_number_id'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_conversations_business_id_whatsapp_number_id ON conversations (business_id, whatsapp_number_id) WHERE whatsapp_number_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index uq_conversations_business_id_whatsapp_message_id
 \echo 'Upgrading 000 -> 001, step 16 of 27: index uq_conversations_business_id_whatsapp_message_id'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_conversations_business_id_whatsapp_message_id ON conversations (business_id, whatsapp_message_id) WHERE whatsapp_message_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('conversations')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_user_id
 \echo 'Upgrading 000 -> 001, step 17 of 27: index uq_customers_business_id_whatsapp_user_id'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_user_id ON customers (business_id, whatsapp_user_id) WHERE whatsapp_user_id IS NOT NULL' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index uq_customers_business_id_whatsapp_id
 \echo 'Upgrading 000 -> 001, step 18 of 27: index uq_customers_business_id_whatsapp_id'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE UNIQUE INDEX uq_customers_business_id_whatsapp_id ON customers (business_id, whatsapp_id)' WHERE NOT (false)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- index ix_customers_whatsapp_id_001
 \echo 'Upgrading 000 -> 001, step 19 of 27: index ix_customers_whatsapp_id_001'
 
 SET lock_timeout = '60000ms';
-SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass(name) AND NOT indisvalid \gexec
-SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass(name) IS NULL \gexec
+SELECT 'DROP INDEX CONCURRENTLY ' || name FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w JOIN pg_index ON indexrelid = to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) AND NOT indisvalid \gexec
+SELECT regexp_replace(d, ' INDEX ', ' INDEX CONCURRENTLY ') FROM (SELECT d, (regexp_match(d, 'INDEX ("([^"]|"")+"|[^ ]+) ON '))[1] AS name FROM (SELECT 'CREATE INDEX ix_customers_whatsapp_id_001 ON customers (whatsapp_id)' WHERE NOT ((SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') IS NOT NULL)) AS wanted (d)) AS w WHERE to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.' || name) IS NULL \gexec
 SET lock_timeout = '200ms';
 
 -- validate fk_customers_businesses
@@ -3259,7 +3567,7 @@ SELECT CASE WHEN conname IS NULL THEN format('DROP INDEX %s', indexrelid::regcla
 ) AS s (statement)), ''); END $statements$;
 
 DO $statements$ BEGIN EXECUTE coalesce((SELECT string_agg(statement, ';') FROM (
-SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass('ix_customers_whatsapp_id') IS NULL
+SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (SELECT min(indexrelid)::regclass FROM pg_index WHERE indrelid = to_regclass('customers') AND indisvalid AND NOT indisunique AND NOT indisexclusion AND split_part(pg_get_indexdef(indexrelid), ' USING ', 2) = 'btree (whatsapp_id)') AS e (equal) WHERE equal IS NOT NULL AND to_regclass((SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('customers')) || '.ix_customers_whatsapp_id') IS NULL
 ) AS s (statement)), ''); END $statements$;
 -- end
             RETURN;
@@ -3268,7 +3576,7 @@ SELECT format('ALTER INDEX %s RENAME TO ix_customers_whatsapp_id', equal) FROM (
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3350,7 +3658,7 @@ END $restore$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'conversations'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3410,7 +3718,7 @@ END $restore$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3453,6 +3761,7 @@ DECLARE
     triggers_on text;
     restored bigint;
     lost bigint;
+    not_ours text;
 BEGIN
     IF EXISTS (SELECT FROM multi_tenant_archive.default_customers) THEN
         SELECT disable, enable INTO triggers_off, triggers_on FROM (
@@ -3476,9 +3785,39 @@ SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass,
             RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
         END IF;
     END IF;
-    SET LOCAL client_min_messages = warning;
-    DROP SCHEMA multi_tenant_archive CASCADE;
-    SET LOCAL client_min_messages = notice;
+    DROP TABLE multi_tenant_archive.default_customers;
+    not_ours := (SELECT (
+    SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
+           || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
+      FROM (SELECT *, code < 32 OR code BETWEEN 127 AND 159 OR code BETWEEN 8232 AND 8238 OR code BETWEEN 8294 AND 8297
+                      OR code IN (8206, 8207, 65279) AS odd
+              FROM (SELECT c, n, CASE WHEN octet_length(c) = 1 OR getdatabaseencoding() = 'UTF8' THEN ascii(c) ELSE 160 END AS code
+                      FROM unnest(string_to_array(sentence #>> '{}', NULL)) WITH ORDINALITY AS parts (c, n)) AS coded) AS parts) FROM jsonb_path_query((
+-- What a team keeps in the schema multi_tenant_archive, which the upgrade drops. JSON of sentences.
+WITH ours (oid) AS (
+    SELECT oid FROM pg_class
+     WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r'
+       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+), not_ours (classid, objid) AS (
+    SELECT classid, objid FROM pg_depend AS d
+     WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('multi_tenant_archive') AND deptype = 'n'
+       AND (classid <> 'pg_class'::regclass OR objid NOT IN (SELECT oid FROM ours))
+       AND (classid <> 'pg_proc'::regclass OR (objid IN (to_regprocedure('multi_tenant_archive.current_business_id()'), to_regprocedure('multi_tenant_archive.set_updated_at()'))) IS NOT TRUE)
+       -- what belongs to a column of ours comes and goes with it
+       AND NOT EXISTS (SELECT FROM pg_depend AS own WHERE (own.classid, own.objid) = (d.classid, d.objid) AND own.deptype IN ('a', 'i')
+                          AND own.refclassid = 'pg_class'::regclass AND own.refobjid IN (SELECT oid FROM ours))
+)
+SELECT jsonb_build_array(
+(SELECT jsonb_agg(format('%s is in the schema multi_tenant_archive, which goes: run ALTER %s %s SET SCHEMA %I;', pg_describe_object(classid, objid, 0),
+                         upper(replace(replace(type, 'composite ', ''), ' object', '')), identity, current_schema()) ORDER BY identity)
+   FROM not_ours CROSS JOIN LATERAL pg_identify_object(classid, objid, 0))
+) AS sentences
+), '$[*][*]') AS added (sentence)
+                  WHERE jsonb_typeof(sentence) = 'string' LIMIT 1);
+    IF not_ours IS NOT NULL THEN  -- made since the check
+        RAISE EXCEPTION '%', not_ours;
+    END IF;
+    DROP SCHEMA multi_tenant_archive;
 END $restore$;
 -- end
             RETURN;
@@ -3487,7 +3826,7 @@ END $restore$;
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'customers'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
@@ -3543,7 +3882,7 @@ SELECT 'fact', 'number of rows', count(*)::text, NULL, NULL FROM multi_tenant_ro
                 PERFORM pg_stat_clear_snapshot();
                 RAISE EXCEPTION 'gave up after 60 s waiting for a lock on %; end that transaction, or wait for it, then run the same command again (finished steps are kept)', coalesce((
     SELECT format('%s: pid %s of user %s, in a transaction for %s, whose query started at %s',
-                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(a.usename, a.backend_type),
+                  coalesce(l.relation::regclass::text, 'something'), a.pid, coalesce(quote_ident(a.usename), a.backend_type),
                   coalesce(justify_interval(date_trunc('second', clock_timestamp() - a.xact_start))::text, '?'),
                   coalesce(to_char(a.query_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '?'))
       FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.granted
