@@ -2,7 +2,7 @@
 WITH ours (oid) AS (
     SELECT oid FROM pg_class
      WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r'
-       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
 ), not_ours (classid, objid) AS (
     SELECT classid, objid FROM pg_depend AS d
      WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('multi_tenant_archive') AND deptype = 'n'

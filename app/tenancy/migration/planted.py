@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from app.tenancy.migration.state import MEMORY, NEW_TABLES
 from app.tenancy.migration.steps import literal, shown
 
-ARCHIVED = (*NEW_TABLES, "customers", "conversations", "default_customers", "default_messages")
+ARCHIVED = (*NEW_TABLES, "customers", "conversations", "default_customers", "default_messages", "privileges")
 SCALE = ("alembic_version_scale", "citus_comments")
 
 
