@@ -29,7 +29,7 @@ BEGIN
         SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
          WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
                    false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
-            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
             OR c.oid = versions
     ), functions AS (
         SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
@@ -758,7 +758,7 @@ BEGIN
         SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
          WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
                    false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
-            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
             OR c.oid = versions
     ), functions AS (
         SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace

@@ -29,7 +29,7 @@ BEGIN
         SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
          WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
                    false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
-            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
             OR c.oid = versions
     ), functions AS (
         SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
@@ -1342,7 +1342,7 @@ SELECT jsonb_build_array(
 WITH ours (oid) AS (
     SELECT oid FROM pg_class
      WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r'
-       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
 ), not_ours (classid, objid) AS (
     SELECT classid, objid FROM pg_depend AS d
      WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('multi_tenant_archive') AND deptype = 'n'
@@ -1791,7 +1791,7 @@ BEGIN
         SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
          WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
                    false OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
-            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
             OR c.oid = versions
     ), functions AS (
         SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
@@ -2383,7 +2383,7 @@ BEGIN
         SELECT c.oid, relname, relowner, nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
          WHERE nspname = here AND (relname IN ('multi_tenant_rollback', 'alembic_version_scale', 'citus_comments') OR relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses') AND (
                    true OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid AND polname = 'app_service')))
-            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+            OR nspname = 'multi_tenant_archive' AND relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
             OR c.oid = versions
     ), functions AS (
         SELECT p.oid, proname, proowner, nspname FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = pronamespace
@@ -3785,7 +3785,7 @@ SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass,
             RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
         END IF;
     END IF;
-    DROP TABLE multi_tenant_archive.default_customers;
+    DROP TABLE IF EXISTS multi_tenant_archive.default_customers, multi_tenant_archive.privileges;
     not_ours := (SELECT (
     SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
            || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END
@@ -3797,7 +3797,7 @@ SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass,
 WITH ours (oid) AS (
     SELECT oid FROM pg_class
      WHERE relnamespace = to_regnamespace('multi_tenant_archive') AND relkind = 'r'
-       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages')
+       AND relname IN ('user_businesses', 'users', 'whatsapp_numbers', 'businesses', 'customers', 'conversations', 'default_customers', 'default_messages', 'privileges')
 ), not_ours (classid, objid) AS (
     SELECT classid, objid FROM pg_depend AS d
      WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('multi_tenant_archive') AND deptype = 'n'
