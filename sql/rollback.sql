@@ -19,7 +19,7 @@ BEGIN
     here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
     planted := ARRAY(
     WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
-    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    ), old AS (SELECT c.oid, relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
                 WHERE nspname = here AND relname IN ('customers', 'conversations')
     ), trusted AS (
         SELECT r.oid FROM pg_roles AS r CROSS JOIN me
@@ -42,6 +42,8 @@ BEGIN
           JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
           JOIN pg_proc AS p ON p.oid = called.refobjid
          WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), ours (owner) AS (  -- whose a table or a function of ours is where the upgrade has made it: it only lost its owner
+        SELECT min(relowner::regrole::text) FROM old JOIN pg_attribute ON attrelid = old.oid AND attname = 'business_id' HAVING count(*) > 0
     ), look_alikes AS (
         SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
           FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
@@ -68,20 +70,24 @@ BEGIN
         SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
           FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
-        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %s;',
                          r.oid::regclass, relowner::regrole,
                          CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
-                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
-                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
-                         r.oid::regclass, left(relname, 56) || '_before')
+                         coalesce((SELECT format('ALTER TABLE %s OWNER TO %s', r.oid::regclass, owner) FROM ours WHERE relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses')),
+                             concat((SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                                       FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                                    format('ALTER TABLE IF EXISTS %s RENAME TO %I', r.oid::regclass, left(relname, 56) || '_before'))))
           FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
-        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s %3$s;', f.oid::regprocedure, proowner::regrole,
+                         coalesce((SELECT 'OWNER TO ' || owner FROM ours WHERE proname IN ('current_business_id', 'set_updated_at')),
+                                  format('RENAME TO %I', left(proname, 56) || '_before')))
           FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
         SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
-                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
-                                  ', and this migration works with ' || relation::regclass))
+                         CASE WHEN t.oid IS NOT NULL THEN format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass)
+                              WHEN p.oid IS NOT NULL THEN format(': run DROP POLICY %I ON %s;', polname, relation::regclass)
+                              ELSE ', and this migration works with ' || relation::regclass END)
           FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
           LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
     )
@@ -748,7 +754,7 @@ BEGIN
     here := coalesce((SELECT nspname FROM pg_namespace AS n JOIN pg_class AS c ON n.oid = relnamespace WHERE c.oid = customers), here);
     planted := ARRAY(
     WITH me AS (SELECT rolsuper FROM pg_roles WHERE rolname = current_user
-    ), old AS (SELECT relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    ), old AS (SELECT c.oid, relowner FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
                 WHERE nspname = here AND relname IN ('customers', 'conversations')
     ), trusted AS (
         SELECT r.oid FROM pg_roles AS r CROSS JOIN me
@@ -771,6 +777,8 @@ BEGIN
           JOIN pg_depend AS called ON (called.classid, called.objid) = (held.classid, held.objid) AND called.refclassid = 'pg_proc'::regclass
           JOIN pg_proc AS p ON p.oid = called.refobjid
          WHERE proowner NOT IN (SELECT oid FROM trusted) AND relowner IN (SELECT oid FROM trusted)
+    ), ours (owner) AS (  -- whose a table or a function of ours is where the upgrade has made it: it only lost its owner
+        SELECT min(relowner::regrole::text) FROM old JOIN pg_attribute ON attrelid = old.oid AND attname = 'business_id' HAVING count(*) > 0
     ), look_alikes AS (
         SELECT format('DROP ROUTINE %s', p.oid::regprocedure) AS statement, proowner AS maker, pronamespace AS place
           FROM pg_proc AS p LEFT JOIN pg_depend AS e ON e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
@@ -797,20 +805,24 @@ BEGIN
         SELECT 3, format('the schema multi_tenant_archive belongs to role %s, which could run code as whoever migrates, and is taken for the archive of a rollback; as an administrator: run ALTER SCHEMA multi_tenant_archive RENAME TO multi_tenant_archive_before;', nspowner::regrole)
           FROM pg_namespace WHERE nspname = 'multi_tenant_archive' AND nspowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
-        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %sALTER TABLE IF EXISTS %s RENAME TO %I;',
+        SELECT 4, format('%s belongs to role %s, which could run code as whoever migrates, and is taken for a table of this schema%s; as an administrator: run %s;',
                          r.oid::regclass, relowner::regrole,
                          CASE WHEN r.oid = versions THEN ' (if another Alembic uses it, set version_table in alembic.ini instead, docs/own-alembic.md)' END,
-                         (SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
-                            FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
-                         r.oid::regclass, left(relname, 56) || '_before')
+                         coalesce((SELECT format('ALTER TABLE %s OWNER TO %s', r.oid::regclass, owner) FROM ours WHERE relname IN ('businesses', 'whatsapp_numbers', 'users', 'user_businesses')),
+                             concat((SELECT string_agg(format('ALTER INDEX %s RENAME TO %I; ', i.oid::regclass, left(i.relname, 56) || '_before'), '' ORDER BY i.relname)
+                                       FROM pg_index JOIN pg_class AS i ON i.oid = indexrelid WHERE indrelid = r.oid),
+                                    format('ALTER TABLE IF EXISTS %s RENAME TO %I', r.oid::regclass, left(relname, 56) || '_before'))))
           FROM relations AS r WHERE relowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
-        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s RENAME TO %3$I;', f.oid::regprocedure, proowner::regrole, left(proname, 56) || '_before')
+        SELECT 5, format('%s of role %s, which could change it at will, has the name of one of this schema; as an administrator: run ALTER ROUTINE %1$s %3$s;', f.oid::regprocedure, proowner::regrole,
+                         coalesce((SELECT 'OWNER TO ' || owner FROM ours WHERE proname IN ('current_business_id', 'set_updated_at')),
+                                  format('RENAME TO %I', left(proname, 56) || '_before')))
           FROM functions AS f WHERE proowner NOT IN (SELECT oid FROM trusted)
         UNION ALL
         SELECT 6, format('%s runs %s of role %s, which could change it at will%s', pg_describe_object(classid, objid, 0), function::regprocedure, proowner::regrole,
-                         coalesce(format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass), format(': run DROP POLICY %I ON %s;', polname, relation::regclass),
-                                  ', and this migration works with ' || relation::regclass))
+                         CASE WHEN t.oid IS NOT NULL THEN format(': run DROP TRIGGER %I ON %s;', tgname, relation::regclass)
+                              WHEN p.oid IS NOT NULL THEN format(': run DROP POLICY %I ON %s;', polname, relation::regclass)
+                              ELSE ', and this migration works with ' || relation::regclass END)
           FROM attached LEFT JOIN pg_trigger AS t ON classid = 'pg_trigger'::regclass AND t.oid = objid
           LEFT JOIN pg_policy AS p ON classid = 'pg_policy'::regclass AND p.oid = objid
     )

@@ -46,8 +46,8 @@ def state(url: URL) -> State:
 
 
 @contextmanager
-def connection_lost_before(place: int, url: URL) -> Iterator[list[str]]:
-    """End the migration's backend before its statement number `place`; yields the statements that came so far.
+def connection_lost_before(place: int | str, url: URL) -> Iterator[list[str]]:
+    """End the migration's backend before a statement, by its number or by a part of it; yields those that came so far.
 
     Settings and reads do not count: a loss before one leaves what a loss before the next statement leaves.
     """
@@ -58,7 +58,7 @@ def connection_lost_before(place: int, url: URL) -> Iterator[list[str]]:
         if connection.engine.url.database != url.database or statement.startswith(("SELECT", "SET")):
             return
         seen.append(statement)
-        if len(seen) == place:
+        if (place in statement) if isinstance(place, str) else (len(seen) == place):
             pid = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
             with server.connect() as other:
                 assert other.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})

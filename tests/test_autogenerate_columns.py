@@ -110,7 +110,9 @@ def test_beside_a_teams_own_metadata_its_tables_are_its_own(copy: Copy) -> None:
     text = env.read_text(encoding="utf-8").replace(
         ours, '"target_metadata": [app.models.Base.metadata, shop.metadata],'
     )
-    env.write_text(text.replace("import app.models\n", "import app.models\nimport shop\n", 1), encoding="utf-8")
+    env.write_text(
+        text.replace("    import app.models\n", "    import app.models\n    import shop\n", 1), encoding="utf-8"
+    )
     execute(
         copy.url,
         "CREATE TABLE orders (id serial PRIMARY KEY, updated_at timestamp)",

@@ -81,10 +81,6 @@ CASES: dict[str, Case] = {
         "CREATE POLICY more ON users FOR SELECT TO app_tenant USING (true)",
         "policy more on users: not declared, found permissive for select to app_tenant using true", True,
     ),
-    "restrictive policy for tenants": (
-        "CREATE POLICY less ON users AS RESTRICTIVE TO app_service USING (false)",
-        "policy less on users: not declared, found restrictive for all to app_service", True,
-    ),
     "policy of the version table added": (
         "CREATE POLICY more ON alembic_version TO app_tenant USING (true)", "policy more on alembic_version: not declared", True,
     ),

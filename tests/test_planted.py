@@ -1,5 +1,6 @@
 """Nothing that another role made is taken for what the run looks for by name, however the run is made."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,6 +8,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import URL
 
 from alembic import command
+from tests.drift import repaired
 from tests.roles import ROLES, advice, give_to
 from tests.support import (
     add_business,
@@ -181,3 +183,25 @@ def test_pg_catalog_comes_first(fresh: URL) -> None:
     sentence = refused(fresh)
     clear(fresh, sentence)
     migrate(fresh)
+
+
+@pytest.mark.parametrize(
+    ("lost", "command"),
+    [
+        ("ALTER TABLE users OWNER TO app_service", "ALTER TABLE users OWNER TO postgres"),
+        (
+            "ALTER FUNCTION current_business_id() OWNER TO pg_monitor",
+            "ALTER ROUTINE current_business_id() OWNER TO postgres",
+        ),
+        ("ALTER FUNCTION set_updated_at() OWNER TO pg_monitor", "ALTER ROUTINE set_updated_at() OWNER TO postgres"),
+    ],
+)
+def test_what_is_ours_and_lost_its_owner_gets_it_back(database: URL, lost: str, command: str) -> None:
+    execute(database, lost)
+    with pytest.raises(CommandError, match="could") as refused:
+        check(database)
+    found = re.findall(": run (.+);$", str(refused.value).replace("public.", ""), re.MULTILINE)
+    assert command in found
+    execute(database, command)
+    assert repaired(database)[0] == 0  # an owner's privileges are not those of a role of ours
+    check(database)

@@ -28,9 +28,16 @@ def test_a_file_is_a_whole(path: Path) -> None:
 
 
 @file
-def test_an_included_file_includes_none(path: Path) -> None:
-    for name in re.findall(r"{{> ([\w.]+)}}", path.read_text(encoding="utf-8")):
-        assert "{{>" not in path.with_name(name).read_text(encoding="utf-8")
+def test_what_an_included_file_includes_includes_none(path: Path) -> None:
+    """So that nobody has to follow more than two."""
+    for name in included(path):
+        for inner in included(path.with_name(name)):
+            assert included(path.with_name(inner)) == []
+
+
+def included(path: Path) -> list[str]:
+    """The files that one includes."""
+    return re.findall(r"{{> ([\w.]+)}}", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,8 @@ def test_an_archived_row_that_does_not_fit_a_new_constraint_is_told_from_others(
     down(shops)
     execute(shops, "ALTER TABLE customers ADD CONSTRAINT one CHECK (id = 1)")
     with pytest.raises(
-        CommandError, match=r"^a row of the schema multi_tenant_archive does not fit \(.+\"one\".+upgrade"
+        CommandError,
+        match=r"^a row of customers in the archive does not fit the table any more \(.+\"one\".+multi_tenant_archive",
     ):
         up(shops)
     execute(shops, "ALTER TABLE customers DROP CONSTRAINT one")

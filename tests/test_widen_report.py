@@ -42,7 +42,7 @@ def test_when_an_integer_ends(apart: str, says: str, canonical: URL) -> None:
 def test_wide_ids_and_the_way_to_them(canonical: URL, empty: URL) -> None:
     assert ids(empty) == "none"
     assert ids(canonical).startswith("customers integer, 0.0% used")
-    with connection_lost_before(8, canonical), pytest.raises(CommandError):
+    with connection_lost_before("DO $copy$", canonical), pytest.raises(CommandError):
         widen(canonical)
     assert "(being widened: finish it with alembic -n scale upgrade bigint), conversations integer" in ids(canonical)
     widen(canonical)
