@@ -3828,7 +3828,8 @@ SELECT string_agg(format('ALTER TABLE %s DISABLE TRIGGER %I', tgrelid::regclass,
             RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
         END IF;
     END IF;
-    DROP TABLE IF EXISTS multi_tenant_archive.default_customers, multi_tenant_archive.privileges;
+    EXECUTE coalesce((SELECT 'DROP TABLE ' || string_agg(t::text, ', ')
+                        FROM (VALUES (to_regclass('multi_tenant_archive.default_customers')), (to_regclass('multi_tenant_archive.privileges'))) AS left_over (t)), '');
     not_ours := (SELECT (
     SELECT string_agg(CASE WHEN odd THEN format('<U+%s>', upper(lpad(to_hex(code), 4, '0'))) ELSE c END, '' ORDER BY n)
            || CASE WHEN bool_or(odd) OR string_agg(c, '' ORDER BY n) LIKE '%: run %: run %' THEN ' (a name in it has control characters, or reads like a command: look at it first, and fix this by hand)' ELSE '' END

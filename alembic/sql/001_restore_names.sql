@@ -21,7 +21,8 @@ BEGIN
             RAISE NOTICE '% archived user names were dropped: their customers were deleted since', lost;
         END IF;
     END IF;
-    DROP TABLE IF EXISTS multi_tenant_archive.default_customers, multi_tenant_archive.privileges;
+    EXECUTE coalesce((SELECT 'DROP TABLE ' || string_agg(t::text, ', ')
+                        FROM (VALUES (to_regclass('multi_tenant_archive.default_customers')), (to_regclass('multi_tenant_archive.privileges'))) AS left_over (t)), '');
     not_ours := (SELECT {{shown}} FROM jsonb_path_query(({{> 001_not_archived.sql}}), '$[*][*]') AS added (sentence)
                   WHERE jsonb_typeof(sentence) = 'string' LIMIT 1);
     IF not_ours IS NOT NULL THEN  -- made since the check
