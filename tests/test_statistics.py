@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Connection, Engine, event
 
+from tests.drift import repaired
 from tests.support import engine_of, execute, migrate, rows
 
 KNOWN = "SELECT tablename || '.' || attname FROM pg_stats WHERE schemaname = 'public' AND tablename IN ('customers', 'conversations')"
@@ -62,3 +63,14 @@ def test_the_last_messages_of_a_customer_are_found_by_customer(legacy: URL, revi
         migrate(legacy, "downgrade", "-1")
     plan = "\n".join(line for (line,) in rows(legacy, LAST))
     assert re.search(r"Index Cond: .*whatsapp_id", plan), plan
+
+
+def test_a_repair_of_a_type_gathers_them(database: URL) -> None:
+    execute(
+        database,
+        "INSERT INTO customers (whatsapp_id, name) SELECT g::text, 'n' FROM generate_series(1, 500) AS g",
+        "ALTER TABLE customers ALTER whatsapp_id TYPE varchar(20)",
+        "ANALYZE customers",
+    )
+    assert repaired(database)[0] == 0
+    assert ("customers.whatsapp_id",) in rows(database, KNOWN)

@@ -63,7 +63,7 @@ def parse_url(text: str, source: str = "DATABASE_URL") -> URL:
         )
     url = url.set(drivername="postgresql+psycopg2")
     try:
-        create_engine(url, poolclass=NullPool).dialect.create_connect_args(url)
+        url.get_dialect()().create_connect_args(url)
     except (ArgumentError, TypeError, ValueError):
         raise DatabaseUrlError(
             f"{source} has a parameter after the ? whose value does not fit: correct {' or '.join(url.query)}."

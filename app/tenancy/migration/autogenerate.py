@@ -249,6 +249,8 @@ def _change(table: str, group: list[Any]) -> Iterator[alembic_ops.MigrateOperati
             quick += [operation] if operation.has_changes() else []
         else:
             quick.append(operation)
+    if any(getattr(operation, "modify_type", None) is not None for operation in quick):
+        slow.insert(0, SchemaOp("gather_statistics", table))
     if drops := [operation for operation in quick if isinstance(operation, alembic_ops.DropColumnOp)]:
         # Asked again under the lock, and after `lock`: values that came after the check are kept, too.
         quick[:0] = [_lock(table), *map(_refusal, drops)]

@@ -125,6 +125,7 @@ def widen(drift: Drift, target: Target) -> None:
     """A type with room for more, which rewrites nothing."""
     table, column = drift.item.table, quoted(drift.item.name)
     statement(drift, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {drift.expected}", table)
+    ops.gather_statistics(table)
 
 
 def plain_sequence(drift: Drift, target: Target) -> None:
